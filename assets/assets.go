@@ -1,0 +1,2 @@
+// Package assets holds Stepgate's pages.
+package assets

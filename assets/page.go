@@ -1,0 +1,59 @@
+package assets
+
+import "time"
+
+// Common is what every page shows or needs.
+type Common struct {
+	Prefix string // the gateway's own path, without a slash at the end, for example /.stepgate
+	RPName string // the relying party's name, for example "Example operations"
+	User   string // who the first factor says the person is; "" where unknown
+}
+
+// Challenge is the page where a person steps up.
+type Challenge struct {
+	Common
+	Demand   string        // sealed demand to send back with the ceremony; "" when ReturnTo alone says where to go
+	ReturnTo string        // path and query on this origin where the person goes afterwards
+	Method   string        // method of the request that was stopped
+	Target   string        // path and query of the request that was stopped, for display
+	Level    string        // what it demands: present, verified, device_bound
+	MaxAge   time.Duration // how fresh the step-up must be
+	Because  string        // refusal code: grant_missing, grant_stale, grant_level, …
+	Passkeys int           // how many passkeys the person has
+	Suitable int           // how many of them reach Level
+	FirstUse bool          // the person may register a first passkey here and now
+	Timeout  time.Duration // how long a ceremony may take
+}
+
+// Account is the page where a person manages their passkeys.
+type Account struct {
+	Common
+	Passkeys []Passkey
+	Max      int           // how many passkeys a person may have
+	FirstUse bool          // the person may register a first passkey without authorization
+	Timeout  time.Duration // how long a ceremony may take
+}
+
+// Passkey is one row of the account page. Its JSON form is the one of the account page's list (design.md section 6).
+type Passkey struct {
+	ID             string     `json:"id"` // short id
+	Name           string     `json:"name"`
+	Authenticator  string     `json:"authenticator"` // by AAGUID, or "Unknown authenticator"
+	AAGUID         string     `json:"aaguid"`        // as a UUID
+	BackupEligible bool       `json:"backup_eligible"`
+	BackedUp       bool       `json:"backed_up"`
+	Level          string     `json:"level"` // the highest it reaches
+	CreatedAt      time.Time  `json:"created_at"`
+	LastUsedAt     *time.Time `json:"last_used_at"` // nil: never
+}
+
+// Message is a page that only says something: a refusal, or what to do next.
+type Message struct {
+	Common
+	Code   string // stable code, shown small for support
+	Title  string
+	Text   string
+	Hint   string // what to do next
+	Action string // label of the link, "" for none
+	Href   string // where the link leads; a path on this origin
+}

@@ -1,0 +1,2 @@
+// Package caddymodule plugs Stepgate into Caddy.
+package caddymodule

@@ -1,0 +1,44 @@
+package ceremony
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// Party is who takes part in a ceremony and where. The gate fills it from what it trusts: the first factor's user, the
+// configured origin that the request's Host names, and digests of cookies. Nothing in it comes from a body.
+type Party struct {
+	User    string
+	Origin  string         // one configured origin, for example https://console.example.com
+	Browser passkey.Digest // of the ceremony cookie
+	Session passkey.Digest // of the first-factor session; zero when none is bound
+}
+
+// Purpose is what an authentication is for. Finishing needs the same purpose as starting, or the ceremony is refused
+// with [passkey.CeremonyMismatch].
+type Purpose struct {
+	Action passkey.Action // StepUp, Add or Remove
+	Target string         // short id of the passkey to remove
+	Level  passkey.Level  // for StepUp: what the route demands. Add and Remove know their own
+}
+
+// Proof is what a successful authentication proved.
+type Proof struct {
+	Passkey passkey.Passkey // as it is after the ceremony
+	Level   passkey.Level   // read from this assertion's flags
+	At      time.Time       // when it was verified
+	Epoch   passkey.Epoch   // the user's epoch when it was verified
+	Regress bool            // the sign count did not rise and counter warn let it pass: to be audited
+}
+
+// Options is the JSON document that starts a ceremony in the browser: {"publicKey": …} in the shape that
+// PublicKeyCredential.parseRequestOptionsFromJSON and parseCreationOptionsFromJSON take.
+type Options = json.RawMessage
+
+// Registered is what a finished registration wrote.
+type Registered struct {
+	Passkey passkey.Passkey
+	First   bool // registered on the first factor alone
+}

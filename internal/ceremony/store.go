@@ -1,0 +1,52 @@
+package ceremony
+
+import (
+	"context"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// Store keeps users, passkeys and challenges of one relying party. It must be safe for concurrent use by many
+// goroutines and, for a shared store, by many gateways. Every method returns an error wrapping
+// [passkey.StoreUnavailable] when it could not find out or could not write: closed, unreachable, out of time, context
+// cancelled, or a record that can't be read (unknown version, missing attribute). Such a record is never overwritten.
+// User names are opaque: any two different strings are different users.
+type Store interface {
+	// Begin reads the account, strongly consistently, and stores the challenge. It may do both at once, so a challenge
+	// may be left behind when the account turns out to have no use for it; it expires.
+	Begin(ctx context.Context, c passkey.Challenge) (passkey.Account, error)
+
+	// Consume deletes the challenge atomically if [passkey.Challenge.Check] passes for the stored record, and reads the
+	// account of the claim's user, strongly consistently. Of any number of concurrent calls with one claim exactly one
+	// succeeds. When the check fails, the record stays and the check's error is returned. When the account can't be
+	// read after the challenge was consumed, the error is returned and the challenge stays consumed.
+	Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error)
+
+	// Account reads a user with all passkeys, strongly consistently. A user never seen has Version 0 and no error.
+	Account(ctx context.Context, user string) (passkey.Account, error)
+
+	// Use records a successful authentication, atomically, only if the passkey's record is still there
+	// ([passkey.PasskeyUnknown] otherwise: an update must not bring a removed passkey back). The sign count must be
+	// higher than the stored one, or both 0; if not: [passkey.CounterRegressed], or with AllowReset the write goes
+	// through and the stored count stays what it was. A record whose LastCeremony is the use's ceremony already holds
+	// this very use: success, nothing changes.
+	Use(ctx context.Context, user string, use passkey.Use) error
+
+	// Register writes the user record and the new passkey in one transaction, only if the stored user record has version
+	// next.Version-1 (no record for 1; [passkey.Conflict] otherwise) and nobody, under any user, holds the credential id
+	// ([passkey.PasskeyExists] otherwise). A record that already holds this registration (same LastCeremony) is
+	// success.
+	Register(ctx context.Context, next passkey.User, p passkey.Passkey) error
+
+	// Rename writes the user record and the passkey's name in one transaction, conditioned as Register is;
+	// [passkey.PasskeyUnknown] when the passkey is gone.
+	Rename(ctx context.Context, next passkey.User, credentialID []byte, name string) error
+
+	// Remove writes the user record and deletes the passkey and its owner record in one transaction, conditioned as
+	// Rename is. The credential id may be registered again afterwards.
+	Remove(ctx context.Context, next passkey.User, credentialID []byte) error
+
+	// Revoke writes the user record with its new epoch, conditioned as Register is.
+	Revoke(ctx context.Context, next passkey.User) error
+}
