@@ -1,0 +1,153 @@
+package ceremony
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// Defaults of [Config].
+const (
+	DefaultTTL         = 5 * time.Minute // WebAuthn L3 §15.1 recommends 5 to 10 minutes
+	DefaultMaxPasskeys = 10
+)
+
+// Config is what a [Service] needs. Zero fields take the strictest or documented default.
+type Config struct {
+	// RPID is the relying party's id: a domain, or localhost. Required.
+	RPID string
+
+	// RPName is what authenticators show for the relying party; RPID when empty.
+	RPName string
+
+	// Origins are the origins that may use the relying party, exactly as browsers serialise them: scheme and host,
+	// lower case, the port only when it is not the scheme's default. At least one. https, or http on localhost.
+	Origins []string
+
+	// TTL is how long a challenge lives, and the browser's timeout. 0 means [DefaultTTL].
+	TTL time.Duration
+
+	// MaxPasskeys bounds the passkeys of one user. 0 means [DefaultMaxPasskeys].
+	MaxPasskeys int
+
+	// CounterWarn lets a backup-eligible passkey pass whose sign count did not rise, and says so in [Proof]. Synced
+	// passkeys have no single counter. The default refuses every passkey whose count did not rise.
+	CounterWarn bool
+
+	// Store keeps users, passkeys and challenges of this relying party. Required.
+	Store Store
+
+	// Now reads the clock that expiry and times are taken from; nil means time.Now.
+	Now func() time.Time
+}
+
+// Service runs the ceremonies of one relying party. It is safe for concurrent use and holds no state between calls
+// but its configuration: what lives longer is in the [Store].
+type Service struct {
+	config  Config
+	library *webauthn.WebAuthn // never changed after New: it is shared by all requests
+	random  io.Reader
+}
+
+// New returns a Service, or an error that names the setting that can't be used. It does no I/O.
+func New(config Config) (*Service, error) {
+	if config.Store == nil {
+		return nil, errors.New("ceremony: no store")
+	}
+	if len(config.Origins) == 0 {
+		return nil, errors.New("ceremony: no origins")
+	}
+	config.Origins = slices.Clone(config.Origins)
+	for i, origin := range config.Origins {
+		if err := checkOrigin(origin); err != nil {
+			return nil, err
+		}
+		if slices.Contains(config.Origins[:i], origin) {
+			return nil, fmt.Errorf("ceremony: origin %q is listed twice", origin)
+		}
+	}
+	if config.TTL < 0 || config.MaxPasskeys < 0 {
+		return nil, errors.New("ceremony: negative TTL or number of passkeys")
+	}
+	if config.TTL == 0 {
+		config.TTL = DefaultTTL
+	}
+	if config.MaxPasskeys == 0 {
+		config.MaxPasskeys = DefaultMaxPasskeys
+	}
+	if config.RPName == "" {
+		config.RPName = config.RPID
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.RPID == "" {
+		return nil, errors.New("ceremony: no relying party id")
+	}
+	timeout := webauthn.TimeoutConfig{Timeout: config.TTL, TimeoutUVD: config.TTL} // a hint: the record's expiry decides
+	library, err := webauthn.New(&webauthn.Config{
+		RPID:                  config.RPID,
+		RPDisplayName:         config.RPName,
+		RPOrigins:             config.Origins,
+		AttestationPreference: protocol.PreferNoAttestation,
+		AuthenticatorSelection: protocol.AuthenticatorSelection{
+			ResidentKey:      protocol.ResidentKeyRequirementPreferred,
+			UserVerification: protocol.VerificationRequired,
+		},
+		Timeouts: webauthn.TimeoutsConfig{Login: timeout, Registration: timeout},
+		// Safari returns appid:false unasked; rejecting that locks out security keys. checkExtensions refuses what matters.
+		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyIgnore,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ceremony: configuring go-webauthn: %w", err)
+	}
+	return &Service{config: config, library: library, random: rand.Reader}, nil
+}
+
+// checkOrigin refuses an origin that no browser would send in these very bytes.
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || origin != u.Scheme+"://"+strings.ToLower(u.Host) {
+		return fmt.Errorf("ceremony: %q is no origin: use scheme://host[:port]", origin)
+	}
+	local := u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost")
+	switch {
+	case u.Scheme == "https" && u.Port() != "443", u.Scheme == "http" && local && u.Port() != "80":
+		return nil
+	}
+	return fmt.Errorf("ceremony: origin %q must be https (or http on localhost), without the default port", origin)
+}
+
+// admit refuses a party that no ceremony can be bound to. The gate checks the same things earlier; here they keep a
+// mistake there from making a ceremony that anybody could finish.
+func (s *Service) admit(party Party) error {
+	if err := passkey.CheckUser(party.User); err != nil {
+		return err
+	}
+	if !slices.Contains(s.config.Origins, party.Origin) {
+		return passkey.OriginUnknown
+	}
+	if party.Browser == (passkey.Digest{}) {
+		return passkey.BrowserMismatch
+	}
+	return nil
+}
+
+// draw returns n random bytes. A source that fails is an error, never a shorter or weaker value.
+func (s *Service) draw(n int) ([]byte, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(s.random, b); err != nil {
+		return nil, fmt.Errorf("reading random bytes: %w", passkey.Internal)
+	}
+	return b, nil
+}

@@ -1,0 +1,137 @@
+package ceremony
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// Finish verifies the reply to an authentication: credential is the JSON text of PublicKeyCredential.toJSON(). It makes
+// two calls of the store, one to consume the challenge and one to record the use of the passkey.
+//
+// Refusals that leave the challenge alone: [passkey.BodyTooLarge], [passkey.BodyMalformed], and those of
+// [passkey.Challenge.Check]. Everything else has used it up: [passkey.CeremonyMismatch], [passkey.SessionMismatch],
+// [passkey.OriginMismatch], [passkey.CrossOrigin], [passkey.RelyingPartyMismatch], [passkey.UserPresenceMissing],
+// [passkey.UserVerificationMissing], [passkey.BackupFlagsInconsistent], [passkey.PasskeyUnknown],
+// [passkey.LevelUnreachable], [passkey.UserHandleMismatch], [passkey.ExtensionRefused], [passkey.SignatureInvalid],
+// [passkey.CounterRegressed], [passkey.StoreUnavailable].
+func (s *Service) Finish(ctx context.Context, party Party, purpose Purpose, credential []byte) (Proof, error) {
+	proof, _, err := s.finish(ctx, party, purpose, credential)
+	return proof, err
+}
+
+// finish is Finish, and returns the account as it was when the challenge was consumed too.
+func (s *Service) finish(ctx context.Context, party Party, purpose Purpose, credential []byte) (Proof, passkey.Account, error) {
+	proof, account, err := s.authenticate(ctx, party, purpose, credential)
+	if err != nil {
+		return Proof{}, passkey.Account{}, fmt.Errorf("finishing an authentication: %w", err)
+	}
+	return proof, account, nil
+}
+
+func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose, credential []byte) (Proof, passkey.Account, error) {
+	var none passkey.Account
+	if err := s.admit(party); err != nil {
+		return Proof{}, none, err
+	}
+	if err := purpose.check(); err != nil {
+		return Proof{}, none, err
+	}
+	reply, err := parseAssertion(credential)
+	if err != nil {
+		return Proof{}, none, err
+	}
+	now := s.config.Now()
+	record, account, err := s.consume(ctx, party, passkey.Authentication, reply.challenge, now)
+	if err != nil {
+		return Proof{}, none, err
+	}
+	// From here on the challenge is gone, whatever happens.
+	if record.Action != purpose.Action || record.Target != purpose.Target || record.Level != purpose.level() {
+		return Proof{}, none, passkey.CeremonyMismatch
+	}
+	if err := s.checkRecord(record, party); err != nil {
+		return Proof{}, none, err
+	}
+	used, err := s.verifyAssertion(reply, record, account, purpose)
+	if err != nil {
+		return Proof{}, none, err
+	}
+	proof, err := s.use(ctx, party.User, used, reply, record.ID, now)
+	if err != nil {
+		return Proof{}, none, err
+	}
+	proof.Epoch = account.User.Epoch
+	return proof, account, nil
+}
+
+func (s *Service) consume(ctx context.Context, party Party, kind passkey.Kind, challenge []byte, now time.Time) (passkey.Challenge, passkey.Account, error) {
+	claim := passkey.Claim{ID: passkey.ChallengeID(challenge), User: party.User, Kind: kind, Browser: party.Browser}
+	record, account, err := s.config.Store.Consume(ctx, claim, now)
+	if err != nil {
+		return passkey.Challenge{}, passkey.Account{}, fmt.Errorf("consuming the challenge: %w", err)
+	}
+	return record, account, nil
+}
+
+// verifyAssertion follows WebAuthn L3 §7.2 and returns the passkey that signed.
+func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account passkey.Account, purpose Purpose) (passkey.Passkey, error) {
+	want := expected{record: record, kind: protocol.AssertCeremony, verified: record.Level != passkey.Present}
+	if err := a.check(want); err != nil {
+		return passkey.Passkey{}, err
+	}
+	p, owned := account.Passkey(a.credential)
+	switch {
+	case !owned: // steps 5 and 6
+		return passkey.Passkey{}, passkey.PasskeyUnknown
+	case p.BackupEligible != a.flags.HasBackupEligible(): // step 19
+		return passkey.Passkey{}, passkey.BackupFlagsInconsistent
+	case provedLevel(a.flags) < neededLevel(account, purpose): // step 5: it was not offered
+		return passkey.Passkey{}, passkey.LevelUnreachable
+	case len(a.userHandle) > 0 && !bytes.Equal(a.userHandle, account.User.Handle): // step 6
+		return passkey.Passkey{}, passkey.UserHandleMismatch
+	}
+	if err := a.extensions.check(); err != nil {
+		return passkey.Passkey{}, err
+	}
+	session := s.session(a.challenge, record, account.User.Handle)
+	session.AllowedCredentialIDs = [][]byte{p.ID}
+	if !want.verified {
+		session.UserVerification = protocol.VerificationDiscouraged
+	}
+	user := libraryUser{name: account.User.Name, handle: account.User.Handle, passkeys: []passkey.Passkey{p}}
+	if _, err := s.library.ValidateLogin(user, session, a.parsed); err != nil {
+		return passkey.Passkey{}, passkey.SignatureInvalid // steps 20 and 21; all others were made above
+	}
+	return p, nil
+}
+
+// use records the use of a passkey and makes the proof of it. WebAuthn L3 §7.2 steps 22 and 24: go-webauthn only warns
+// about a sign count that did not rise.
+func (s *Service) use(ctx context.Context, user string, p passkey.Passkey, a assertion, ceremony string, now time.Time) (Proof, error) {
+	lenient := s.config.CounterWarn && p.BackupEligible
+	regress := (p.SignCount > 0 || a.signCount > 0) && a.signCount <= p.SignCount
+	if regress && !lenient {
+		return Proof{}, passkey.CounterRegressed
+	}
+	use := passkey.Use{
+		ID: p.ID, Ceremony: ceremony, SignCount: a.signCount, BackedUp: a.flags.HasBackupState(), At: now, AllowReset: regress,
+	}
+	err := s.config.Store.Use(ctx, user, use)
+	if lenient && !regress && errors.Is(err, passkey.CounterRegressed) { // another assertion came between
+		regress, use.AllowReset = true, true
+		err = s.config.Store.Use(ctx, user, use)
+	}
+	if err != nil {
+		return Proof{}, fmt.Errorf("recording the use of the passkey: %w", err)
+	}
+	p.SignCount = max(p.SignCount, a.signCount)
+	p.BackedUp, p.LastUsedAt, p.LastCeremony = use.BackedUp, now, ceremony
+	return Proof{Passkey: p, Level: provedLevel(a.flags), At: now, Regress: regress}, nil
+}

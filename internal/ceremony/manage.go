@@ -1,0 +1,135 @@
+package ceremony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// attempts is how often a change of the user record is tried when somebody else changes it at the same time.
+const attempts = 3
+
+// retry calls change with the account until it does not end in a conflict, and reads the account again in between. A nil
+// account is read first.
+func (s *Service) retry(ctx context.Context, user string, account *passkey.Account, change func(passkey.Account) error) error {
+	for attempt := 1; ; attempt++ {
+		if account == nil {
+			fresh, err := s.config.Store.Account(ctx, user)
+			if err != nil {
+				return fmt.Errorf("reading the account: %w", err)
+			}
+			account = &fresh
+		}
+		err := change(*account)
+		if !errors.Is(err, passkey.Conflict) || attempt == attempts {
+			return err
+		}
+		account = nil
+	}
+}
+
+// Account returns the user with their passkeys, oldest first. A user never seen has Version 0 and no error.
+func (s *Service) Account(ctx context.Context, user string) (passkey.Account, error) {
+	return s.config.Store.Account(ctx, user)
+}
+
+// Rename changes the name of a user's passkey and returns it. It needs no ceremony: a name is decoration.
+//
+// Refusals: [passkey.NameInvalid], [passkey.NameTaken], [passkey.PasskeyUnknown], [passkey.Conflict],
+// [passkey.StoreUnavailable].
+func (s *Service) Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error) {
+	renamed, err := s.rename(ctx, user, shortID, name)
+	if err != nil {
+		return passkey.Passkey{}, fmt.Errorf("renaming a passkey: %w", err)
+	}
+	return renamed, nil
+}
+
+func (s *Service) rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error) {
+	name, err := passkey.CheckName(name)
+	if err != nil {
+		return passkey.Passkey{}, err
+	}
+	var renamed passkey.Passkey
+	err = s.retry(ctx, user, nil, func(account passkey.Account) error {
+		p, ok := account.PasskeyByShortID(shortID)
+		if !ok {
+			return passkey.PasskeyUnknown
+		}
+		next, err := account.User.Renaming(p.ID, name)
+		if err != nil {
+			return err
+		}
+		p.Name = name
+		renamed = p
+		return s.config.Store.Rename(ctx, next, p.ID, name)
+	})
+	return renamed, err
+}
+
+// Remove finishes the authentication begun for [passkey.Remove] with shortID as its target, with all refusals of
+// [Service.Finish], then removes that passkey and returns it as it was. Grants made with it end.
+//
+// Refusals of its own: [passkey.PasskeyUnknown] when it is gone already, [passkey.LastPasskey] when it is the only one,
+// [passkey.Conflict].
+func (s *Service) Remove(ctx context.Context, party Party, shortID string, authorization []byte) (passkey.Passkey, error) {
+	removed, err := s.remove(ctx, party, shortID, authorization)
+	if err != nil {
+		return passkey.Passkey{}, fmt.Errorf("removing a passkey: %w", err)
+	}
+	return removed, nil
+}
+
+func (s *Service) remove(ctx context.Context, party Party, shortID string, authorization []byte) (passkey.Passkey, error) {
+	purpose := Purpose{Action: passkey.Remove, Target: shortID}
+	proof, account, err := s.finish(ctx, party, purpose, authorization)
+	if err != nil {
+		return passkey.Passkey{}, err
+	}
+	var removed passkey.Passkey
+	err = s.retry(ctx, party.User, &account, func(account passkey.Account) error {
+		// Whoever authorised it may have been removed by another request since: then nothing is authorised.
+		if _, ok := account.Passkey(proof.Passkey.ID); !ok {
+			return passkey.PasskeyUnknown
+		}
+		if err := checkTarget(account, purpose); err != nil {
+			return err
+		}
+		removed, _ = account.PasskeyByShortID(shortID)
+		next, err := account.User.Removing(removed.ID)
+		if err != nil {
+			return err
+		}
+		return s.config.Store.Remove(ctx, next, removed.ID)
+	})
+	return removed, err
+}
+
+// Revoke ends all grants of a user, wherever they are, by replacing their epoch. For a user without a record there is
+// nothing to do. Refusals: [passkey.Conflict], [passkey.StoreUnavailable].
+func (s *Service) Revoke(ctx context.Context, user string) error {
+	epoch, err := s.epoch()
+	if err != nil {
+		return err
+	}
+	err = s.retry(ctx, user, nil, func(account passkey.Account) error {
+		if account.User.Version == 0 {
+			return nil
+		}
+		return s.config.Store.Revoke(ctx, account.User.InEpoch(epoch))
+	})
+	if err != nil {
+		return fmt.Errorf("revoking grants: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) epoch() (passkey.Epoch, error) {
+	b, err := s.draw(len(passkey.Epoch{}))
+	if err != nil {
+		return passkey.Epoch{}, err
+	}
+	return passkey.Epoch(b), nil
+}

@@ -1,0 +1,239 @@
+package ceremony
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// StartRegistration begins registering a passkey and returns the options for navigator.credentials.create(). name may
+// be empty. authorization is nil for the first passkey of a user; otherwise it is the reply to an authentication begun
+// for [passkey.Add], which is finished first, with all refusals of [Service.Finish].
+//
+// Refusals of its own: [passkey.NameInvalid], [passkey.NameTaken], [passkey.TooManyPasskeys];
+// [passkey.AuthorizationNeeded] when the user has passkeys and there is no authorization, [passkey.RegistrationClosed]
+// when they had some and now have none.
+func (s *Service) StartRegistration(ctx context.Context, party Party, name string, authorization []byte) (Options, error) {
+	options, err := s.startRegistration(ctx, party, name, authorization)
+	if err != nil {
+		return nil, fmt.Errorf("starting a registration: %w", err)
+	}
+	return options, nil
+}
+
+func (s *Service) startRegistration(ctx context.Context, party Party, name string, authorization []byte) (Options, error) {
+	if err := s.admit(party); err != nil {
+		return nil, err
+	}
+	name, err := optionalName(name)
+	if err != nil {
+		return nil, err
+	}
+	record := passkey.Challenge{Action: passkey.FirstUse, Level: passkey.Verified, Name: name}
+	if len(authorization) > 0 {
+		proof, account, err := s.finish(ctx, party, Purpose{Action: passkey.Add}, authorization)
+		if err != nil {
+			return nil, err
+		}
+		record.Action = passkey.Another
+		record.Target = proof.Passkey.ShortID() // so that removing it meanwhile ends what it authorised
+		record.Handle = account.User.Handle
+	} else if record.Handle, err = s.draw(passkey.HandleLength); err != nil {
+		return nil, err
+	}
+	challenge, account, err := s.begin(ctx, party, record)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mayRegister(record, account); err != nil {
+		return nil, err
+	}
+	if name != "" && hasName(account.User, name) {
+		return nil, passkey.NameTaken
+	}
+	return s.creationOptions(party, record.Handle, challenge, account.Passkeys)
+}
+
+// mayRegister decides who may register a passkey: it is asked before the options are given out, and again on the account
+// that the passkey is written to.
+func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account) error {
+	if record.Action == passkey.FirstUse {
+		switch {
+		case account.User.Version == 0:
+			return nil
+		case len(account.Passkeys) == 0:
+			return passkey.RegistrationClosed
+		}
+		return passkey.AuthorizationNeeded
+	}
+	if _, ok := account.PasskeyByShortID(record.Target); !ok || !bytes.Equal(record.Handle, account.User.Handle) {
+		return passkey.AuthorizationNeeded
+	}
+	if len(account.User.Passkeys) >= s.config.MaxPasskeys {
+		return passkey.TooManyPasskeys
+	}
+	return nil
+}
+
+func (s *Service) creationOptions(party Party, handle, challenge []byte, existing []passkey.Passkey) (Options, error) {
+	user := libraryUser{name: party.User, handle: handle, passkeys: existing}
+	options, _, err := s.library.BeginRegistration(user,
+		webauthn.WithRegistrationOrigin(party.Origin),
+		webauthn.WithCredentialParameters(offered()),
+		// go-webauthn excludes nothing by itself. Only this user's: others' ids would tell who has a passkey.
+		webauthn.WithExclusions(webauthn.Credentials(user.WebAuthnCredentials()).CredentialDescriptors()),
+		webauthn.WithExtensions(webauthn.WithExtensionCredProps()),
+		func(o *protocol.PublicKeyCredentialCreationOptions) error {
+			o.Challenge = challenge
+			return nil
+		},
+	)
+	if err != nil {
+		return nil, fmt.Errorf("making options: %w", passkey.Internal)
+	}
+	return encodeOptions(options)
+}
+
+// FinishRegistration verifies the reply to a registration, the JSON text of toJSON(), and registers the passkey. Its
+// name is name, or the one given at the start, or "Passkey" with a number; a name that was taken meanwhile gets a number,
+// because refusing would leave a passkey on the authenticator that nobody here knows.
+//
+// Refusals beside those that [Service.Finish] has in common with it: [passkey.NameInvalid] and
+// [passkey.CredentialIDInvalid] for an id of more than 1023 bytes, which leave the challenge alone;
+// [passkey.AttestationInvalid], [passkey.AlgorithmRefused], [passkey.KeyUnusable], [passkey.CredentialIDInvalid],
+// [passkey.PasskeyExists], [passkey.TooManyPasskeys], [passkey.RegistrationClosed], [passkey.AuthorizationNeeded] when
+// the passkey that authorised it is gone, [passkey.Conflict].
+func (s *Service) FinishRegistration(ctx context.Context, party Party, name string, credential []byte) (Registered, error) {
+	registered, err := s.finishRegistration(ctx, party, name, credential)
+	if err != nil {
+		return Registered{}, fmt.Errorf("finishing a registration: %w", err)
+	}
+	return registered, nil
+}
+
+func (s *Service) finishRegistration(ctx context.Context, party Party, name string, credential []byte) (Registered, error) {
+	if err := s.admit(party); err != nil {
+		return Registered{}, err
+	}
+	name, err := optionalName(name)
+	if err != nil {
+		return Registered{}, err
+	}
+	reply, err := parseAttestation(credential)
+	if err != nil {
+		return Registered{}, err
+	}
+	now := s.config.Now()
+	record, account, err := s.consume(ctx, party, passkey.Registration, reply.challenge, now)
+	if err != nil {
+		return Registered{}, err
+	}
+	// From here on the challenge is gone, whatever happens.
+	if err := s.checkRecord(record, party); err != nil {
+		return Registered{}, err
+	}
+	if err := s.mayRegister(record, account); err != nil {
+		return Registered{}, err
+	}
+	p, err := s.verifyAttestation(reply, record)
+	if err != nil {
+		return Registered{}, err
+	}
+	p.CreatedAt, p.LastCeremony = now, record.ID
+	p.Name = record.Name
+	if name != "" {
+		p.Name = name
+	}
+	return s.register(ctx, record, account, p)
+}
+
+// register writes the passkey. What may be registered is decided again on every account it is tried on.
+func (s *Service) register(ctx context.Context, record passkey.Challenge, account passkey.Account, p passkey.Passkey) (Registered, error) {
+	wanted := p.Name
+	write := func(account passkey.Account) error {
+		if err := s.mayRegister(record, account); err != nil {
+			return err
+		}
+		user := account.User
+		if record.Action == passkey.FirstUse {
+			epoch, err := s.epoch()
+			if err != nil {
+				return err
+			}
+			user = passkey.User{Name: record.User, Handle: record.Handle, Epoch: epoch}
+		}
+		p.Name = freeName(user, wanted)
+		next, err := user.Adding(p)
+		if err != nil {
+			return err
+		}
+		if err = s.config.Store.Register(ctx, next, p); err != nil {
+			return fmt.Errorf("writing the passkey: %w", err)
+		}
+		return nil
+	}
+	if record.Action == passkey.FirstUse {
+		err := write(account)
+		if errors.Is(err, passkey.Conflict) { // somebody else was first
+			err = passkey.RegistrationClosed
+		}
+		if err != nil {
+			return Registered{}, err
+		}
+		return Registered{Passkey: p, First: true}, nil
+	}
+	if err := s.retry(ctx, record.User, &account, write); err != nil {
+		return Registered{}, err
+	}
+	return Registered{Passkey: p}, nil
+}
+
+// verifyAttestation follows WebAuthn L3 §7.1 and returns the passkey to be registered.
+func (s *Service) verifyAttestation(a attestation, record passkey.Challenge) (passkey.Passkey, error) {
+	if err := a.check(expected{record: record, kind: protocol.CreateCeremony, verified: true}); err != nil {
+		return passkey.Passkey{}, err
+	}
+	if err := a.extensions.check(); err != nil {
+		return passkey.Passkey{}, err
+	}
+	id := a.data.AttData.CredentialID
+	if len(id) < passkey.MinIDLength || len(id) > passkey.MaxIDLength || !bytes.Equal(id, a.credential) { // step 25
+		return passkey.Passkey{}, passkey.CredentialIDInvalid
+	}
+	if err := checkKey(a.data.AttData.CredentialPublicKey); err != nil { // step 20, and before the key is used
+		return passkey.Passkey{}, err
+	}
+	if err := a.object.check(); err != nil {
+		return passkey.Passkey{}, err
+	}
+	session := s.session(a.challenge, record, record.Handle)
+	session.CredParams = offered()
+	session.Extensions = protocol.AuthenticationExtensions{CredProps: true}.Session()
+	if _, err := s.library.CreateCredential(libraryUser{name: record.User, handle: record.Handle}, session, a.parsed); err != nil {
+		return passkey.Passkey{}, passkey.AttestationInvalid // steps 21 to 24; all others were made above
+	}
+	return passkey.Passkey{
+		ID:                id,
+		PublicKey:         a.data.AttData.CredentialPublicKey,
+		SignCount:         a.data.Counter,
+		Transports:        knownTransports(a.transports),
+		BackupEligible:    a.flags.HasBackupEligible(),
+		BackedUp:          a.flags.HasBackupState(),
+		AAGUID:            [16]byte(a.data.AttData.AAGUID),
+		AttestationFormat: a.object.format,
+	}, nil
+}
+
+// knownTransports keeps what a browser may be told later, sorted and without repeats. The list comes unsigned from the
+// client, which may have sent thousands of strings.
+func knownTransports(claimed []string) []string {
+	known := []string{"ble", "hybrid", "internal", "nfc", "smart-card", "usb"}
+	return slices.DeleteFunc(known, func(t string) bool { return !slices.Contains(claimed, t) })
+}

@@ -1,0 +1,166 @@
+package ceremony
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// shortIDLength is the length of every [passkey.ShortID].
+const shortIDLength = 22
+
+// level returns what an authentication must at least prove. Adding and removing change who can sign in later, so they
+// need user verification whatever the routes demand. That an Add must reach the highest level of the user's passkeys
+// is decided on the account, which is not known when the challenge is stored.
+func (p Purpose) level() passkey.Level {
+	if p.Action == passkey.StepUp {
+		return p.Level
+	}
+	return passkey.Verified
+}
+
+// check refuses a purpose that no authentication can have.
+func (p Purpose) check() error {
+	switch {
+	case p.Action.Kind() != passkey.Authentication, !p.level().Valid():
+		return fmt.Errorf("purpose %q at level %d: %w", p.Action, p.Level, passkey.Internal)
+	case p.Action == passkey.Remove && len(p.Target) != shortIDLength:
+		return passkey.PasskeyUnknown
+	case p.Action != passkey.Remove && p.Target != "":
+		return fmt.Errorf("purpose %q has a target: %w", p.Action, passkey.Internal)
+	}
+	return nil
+}
+
+// Start begins an authentication for a purpose and returns the options for navigator.credentials.get(). It makes one
+// call of the store. The options offer the passkeys that can serve the purpose and no others.
+//
+// Refusals: [passkey.NoPasskey], [passkey.LevelUnreachable], [passkey.PasskeyUnknown] for a Remove whose target is not
+// the user's, [passkey.LastPasskey] for one whose target is their only one, [passkey.StoreUnavailable].
+func (s *Service) Start(ctx context.Context, party Party, purpose Purpose) (Options, error) {
+	options, err := s.start(ctx, party, purpose)
+	if err != nil {
+		return nil, fmt.Errorf("starting an authentication: %w", err)
+	}
+	return options, nil
+}
+
+func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Options, error) {
+	if err := s.admit(party); err != nil {
+		return nil, err
+	}
+	if err := purpose.check(); err != nil {
+		return nil, err
+	}
+	record := passkey.Challenge{Action: purpose.Action, Target: purpose.Target, Level: purpose.level()}
+	challenge, account, err := s.begin(ctx, party, record)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTarget(account, purpose); err != nil {
+		return nil, err
+	}
+	suitable := slices.DeleteFunc(slices.Clone(account.Passkeys), func(p passkey.Passkey) bool {
+		return p.Reach() < neededLevel(account, purpose)
+	})
+	if len(suitable) == 0 {
+		return nil, passkey.LevelUnreachable
+	}
+	return s.requestOptions(party, account.User, purpose, challenge, suitable)
+}
+
+// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known.
+func neededLevel(account passkey.Account, purpose Purpose) passkey.Level {
+	if purpose.Action == passkey.Add {
+		return max(purpose.level(), account.Reach())
+	}
+	return purpose.level()
+}
+
+// checkTarget refuses a purpose that the account has no use for.
+func checkTarget(account passkey.Account, purpose Purpose) error {
+	if len(account.Passkeys) == 0 {
+		return passkey.NoPasskey
+	}
+	if purpose.Action != passkey.Remove {
+		return nil
+	}
+	if _, ok := account.PasskeyByShortID(purpose.Target); !ok {
+		return passkey.PasskeyUnknown
+	}
+	if len(account.Passkeys) == 1 {
+		return passkey.LastPasskey
+	}
+	return nil
+}
+
+// begin makes a challenge, stores its record and returns the account as it was at that moment.
+func (s *Service) begin(ctx context.Context, party Party, record passkey.Challenge) ([]byte, passkey.Account, error) {
+	challenge, err := s.draw(challengeLength)
+	if err != nil {
+		return nil, passkey.Account{}, err
+	}
+	record.ID = passkey.ChallengeID(challenge)
+	record.RPID = s.config.RPID
+	record.User = party.User
+	record.Origin = party.Origin
+	record.Browser = party.Browser
+	record.Session = party.Session
+	record.Expires = s.config.Now().Add(s.config.TTL)
+	account, err := s.config.Store.Begin(ctx, record)
+	if err != nil {
+		return nil, passkey.Account{}, fmt.Errorf("storing the challenge: %w", err)
+	}
+	return challenge, account, nil
+}
+
+func (s *Service) requestOptions(party Party, user passkey.User, purpose Purpose, challenge []byte, suitable []passkey.Passkey) (Options, error) {
+	verification := protocol.VerificationRequired
+	if purpose.level() == passkey.Present {
+		verification = protocol.VerificationDiscouraged
+	}
+	options, _, err := s.library.BeginLogin(
+		libraryUser{name: user.Name, handle: user.Handle, passkeys: suitable},
+		webauthn.WithChallenge(challenge),
+		webauthn.WithLoginOrigin(party.Origin),
+		webauthn.WithUserVerification(verification),
+		webauthn.WithAssertionPublicKeyCredentialHints(hints(suitable)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("making options: %w", passkey.Internal)
+	}
+	return encodeOptions(options)
+}
+
+// hints tells the browser where all of the passkeys are, if they are all in one kind of place, so that it does not ask
+// (WebAuthn L3 §5.8.7). It has no part in any decision.
+func hints(passkeys []passkey.Passkey) []protocol.PublicKeyCredentialHints {
+	all := func(transports ...string) bool {
+		return !slices.ContainsFunc(passkeys, func(p passkey.Passkey) bool {
+			return len(p.Transports) == 0 || slices.ContainsFunc(p.Transports, func(t string) bool {
+				return !slices.Contains(transports, t)
+			})
+		})
+	}
+	switch {
+	case all("internal"):
+		return []protocol.PublicKeyCredentialHints{protocol.PublicKeyCredentialHintClientDevice}
+	case all("usb", "nfc", "ble", "smart-card"):
+		return []protocol.PublicKeyCredentialHints{protocol.PublicKeyCredentialHintSecurityKey}
+	}
+	return nil
+}
+
+func encodeOptions(options any) (Options, error) {
+	text, err := json.Marshal(options)
+	if err != nil {
+		return nil, fmt.Errorf("encoding options: %w", passkey.Internal)
+	}
+	return text, nil
+}
