@@ -1,0 +1,145 @@
+package storetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// racers is how many goroutines try what only one may do.
+const racers = 64
+
+// issue stores a challenge that is expected to be stored.
+func issue(t *testing.T, s ceremony.Store, c passkey.Challenge) passkey.Account {
+	t.Helper()
+	account, err := s.Begin(t.Context(), c)
+	accepted(t, "Begin", err)
+	return account
+}
+
+// "Begin reads the account and stores the challenge"; "Consume deletes the challenge and reads the account".
+func testChallenge(t *testing.T, s ceremony.Store) {
+	account := enroll(t, s, "ada", newPasskey("laptop"), newPasskey("key"))
+	for _, action := range []passkey.Action{passkey.StepUp, passkey.Add, passkey.Remove, passkey.FirstUse, passkey.Another} {
+		full := newChallenge("ada", string(action), action)
+		bare := passkey.Challenge{ID: passkey.ChallengeID([]byte("bare " + action)), RPID: RPID, User: "ada", Action: action, Expires: full.Expires}
+		for _, want := range []passkey.Challenge{full, bare} {
+			same(t, "account read by Begin", issue(t, s, want), account)
+			got, read, err := s.Consume(t.Context(), claimOf(want), now)
+			accepted(t, "Consume", err)
+			same(t, "consumed challenge", got, want)
+			same(t, "account read by Consume", read, account)
+
+			_, _, err = s.Consume(t.Context(), claimOf(want), now)
+			refused(t, "consuming again", err, passkey.ChallengeUsed)
+		}
+	}
+	stored(t, s, account)
+
+	_, _, err := s.Consume(t.Context(), claimOf(newChallenge("ada", "never issued", passkey.StepUp)), now)
+	refused(t, "consuming what was never issued", err, passkey.ChallengeUsed)
+
+	// Tabs do not disturb each other.
+	first, second := newChallenge("ada", "first tab", passkey.StepUp), newChallenge("ada", "second tab", passkey.StepUp)
+	issue(t, s, first)
+	issue(t, s, second)
+	for _, c := range []passkey.Challenge{first, second} {
+		_, _, err = s.Consume(t.Context(), claimOf(c), now)
+		accepted(t, "Consume in one of two tabs", err)
+	}
+}
+
+// "A challenge expires at its Expires, not after it; a record not yet swept is as dead as one that is."
+func testExpiry(t *testing.T, s ceremony.Store) {
+	enroll(t, s, "ada", newPasskey("laptop"))
+	for _, test := range []struct {
+		name string
+		late time.Duration // against Expires
+		want string
+	}{
+		{"the last instant", -time.Nanosecond, "accepted"},
+		{"the instant it expires", 0, string(passkey.ChallengeExpired)},
+		{"an instant later", time.Nanosecond, string(passkey.ChallengeExpired)},
+		{"a year later", 365 * 24 * time.Hour, string(passkey.ChallengeExpired)},
+	} {
+		c := newChallenge("ada", test.name, passkey.StepUp)
+		issue(t, s, c)
+		_, _, err := s.Consume(t.Context(), claimOf(c), c.Expires.Add(test.late))
+		if got := reason(err); got != test.want {
+			t.Errorf("consuming at %s: got %s (%v), want %s", test.name, got, err, test.want)
+		}
+	}
+}
+
+// "When the check fails, the record stays and the check's error is returned."
+func testFailedCheckKeepsChallenge(t *testing.T, s ceremony.Store) {
+	enroll(t, s, "ada", newPasskey("laptop"))
+	enroll(t, s, "bob", newPasskey("phone"))
+	c := newChallenge("ada", "one", passkey.StepUp)
+	issue(t, s, c)
+	for _, test := range []struct {
+		name string
+		edit func(*passkey.Claim)
+		late bool
+		want passkey.Refusal
+	}{
+		{name: "another browser", edit: func(c *passkey.Claim) { c.Browser[31] ^= 1 }, want: passkey.BrowserMismatch},
+		{name: "no browser", edit: func(c *passkey.Claim) { c.Browser = passkey.Digest{} }, want: passkey.BrowserMismatch},
+		{name: "another kind", edit: func(c *passkey.Claim) { c.Kind = passkey.Registration }, want: passkey.CeremonyMismatch},
+		{name: "no kind", edit: func(c *passkey.Claim) { c.Kind = 0 }, want: passkey.CeremonyMismatch},
+		{name: "another user", edit: func(c *passkey.Claim) { c.User = "bob" }, want: passkey.ChallengeUsed},
+		{name: "no user", edit: func(c *passkey.Claim) { c.User = "" }, want: passkey.ChallengeUsed},
+		{name: "another case of the user", edit: func(c *passkey.Claim) { c.User = "Ada" }, want: passkey.ChallengeUsed},
+		{name: "another id", edit: func(c *passkey.Claim) { c.ID = passkey.ChallengeID([]byte("two")) }, want: passkey.ChallengeUsed},
+		{name: "no id", edit: func(c *passkey.Claim) { c.ID = "" }, want: passkey.ChallengeUsed},
+		{name: "a clock ahead", edit: func(*passkey.Claim) {}, late: true, want: passkey.ChallengeExpired},
+	} {
+		claim, at := claimOf(c), now
+		test.edit(&claim)
+		if test.late {
+			at = c.Expires
+		}
+		got, account, err := s.Consume(t.Context(), claim, at)
+		refused(t, test.name, err, test.want)
+		same(t, test.name+": challenge returned with a refusal", got, passkey.Challenge{})
+		same(t, test.name+": account returned with a refusal", account, passkey.Account{})
+	}
+	_, _, err := s.Consume(t.Context(), claimOf(c), now)
+	accepted(t, "the right claim after all the wrong ones", err)
+}
+
+// "Of any number of concurrent calls with one claim exactly one succeeds."
+func testConsumeOnce(t *testing.T, s ceremony.Store) {
+	enroll(t, s, "ada", newPasskey("laptop"))
+	for _, action := range []passkey.Action{passkey.StepUp, passkey.Another} {
+		c := newChallenge("ada", string(action), action)
+		issue(t, s, c)
+		got := race(racers, func(int) error {
+			_, _, err := s.Consume(context.Background(), claimOf(c), now)
+			return err
+		})
+		want := map[string]int{"accepted": 1, string(passkey.ChallengeUsed): racers - 1}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: concurrent consumers (-want +got):\n%s", action, diff)
+		}
+	}
+}
+
+// "It may do both at once, so a challenge may be left behind when the account has no use for it": whether an
+// authentication's challenge of a user without passkeys can be consumed is open; a registration's can.
+func testBeginWithoutPasskeys(t *testing.T, s ceremony.Store) {
+	nobody := passkey.Account{User: passkey.User{Name: "ada"}}
+	same(t, "account of a user never seen", issue(t, s, newChallenge("ada", "step up", passkey.StepUp)), nobody)
+
+	c := newChallenge("ada", "first use", passkey.FirstUse)
+	same(t, "account of a user never seen", issue(t, s, c), nobody)
+	_, account, err := s.Consume(t.Context(), claimOf(c), now)
+	accepted(t, "Consume for a first passkey", err)
+	same(t, "account read by Consume", account, nobody)
+	stored(t, s, nobody)
+}
