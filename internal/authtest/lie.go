@@ -167,3 +167,30 @@ func ResponseMember(name string, value any) Lie {
 func BodyMember(name string, value any) Lie {
 	return AfterSigning(func(d *Draft) { d.Body = append(d.Body, Member{name, value}) })
 }
+
+// Then returns a lie that tells both. Stages keep their order: all that comes before signing happens first.
+func (l Lie) Then(next Lie) Lie {
+	return Lie{
+		before:    both(l.before, next.before),
+		after:     both(l.after, next.after),
+		obstinate: l.obstinate || next.obstinate,
+		wire: func(b []byte) []byte {
+			for _, change := range []func([]byte) []byte{l.wire, next.wire} {
+				if change != nil {
+					b = change(b)
+				}
+			}
+			return b
+		},
+	}
+}
+
+func both(first, second func(*Draft)) func(*Draft) {
+	return func(d *Draft) {
+		for _, change := range []func(*Draft){first, second} {
+			if change != nil {
+				change(d)
+			}
+		}
+	}
+}

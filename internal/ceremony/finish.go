@@ -73,11 +73,7 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 
 func (s *Service) consume(ctx context.Context, party Party, kind passkey.Kind, challenge []byte, now time.Time) (passkey.Challenge, passkey.Account, error) {
 	claim := passkey.Claim{ID: passkey.ChallengeID(challenge), User: party.User, Kind: kind, Browser: party.Browser}
-	record, account, err := s.config.Store.Consume(ctx, claim, now)
-	if err != nil {
-		return passkey.Challenge{}, passkey.Account{}, fmt.Errorf("consuming the challenge: %w", err)
-	}
-	return record, account, nil
+	return s.config.Store.Consume(ctx, claim, now)
 }
 
 // verifyAssertion follows WebAuthn L3 §7.2 and returns the passkey that signed.
@@ -129,7 +125,7 @@ func (s *Service) use(ctx context.Context, user string, p passkey.Passkey, a ass
 		err = s.config.Store.Use(ctx, user, use)
 	}
 	if err != nil {
-		return Proof{}, fmt.Errorf("recording the use of the passkey: %w", err)
+		return Proof{}, err
 	}
 	p.SignCount = max(p.SignCount, a.signCount)
 	p.BackedUp, p.LastUsedAt, p.LastCeremony = use.BackedUp, now, ceremony

@@ -18,7 +18,7 @@ func (s *Service) retry(ctx context.Context, user string, account *passkey.Accou
 		if account == nil {
 			fresh, err := s.config.Store.Account(ctx, user)
 			if err != nil {
-				return fmt.Errorf("reading the account: %w", err)
+				return err
 			}
 			account = &fresh
 		}

@@ -174,10 +174,7 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 		if err != nil {
 			return err
 		}
-		if err = s.config.Store.Register(ctx, next, p); err != nil {
-			return fmt.Errorf("writing the passkey: %w", err)
-		}
-		return nil
+		return s.config.Store.Register(ctx, next, p)
 	}
 	if record.Action == passkey.FirstUse {
 		err := write(account)

@@ -115,7 +115,7 @@ func (s *Service) begin(ctx context.Context, party Party, record passkey.Challen
 	record.Expires = s.config.Now().Add(s.config.TTL)
 	account, err := s.config.Store.Begin(ctx, record)
 	if err != nil {
-		return nil, passkey.Account{}, fmt.Errorf("storing the challenge: %w", err)
+		return nil, passkey.Account{}, err
 	}
 	return challenge, account, nil
 }

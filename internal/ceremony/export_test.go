@@ -1,0 +1,23 @@
+package ceremony
+
+import "io"
+
+// SetRandom replaces the source of challenges, user handles and epochs, so that a test can run published vectors or
+// make the source fail.
+func (s *Service) SetRandom(r io.Reader) { s.random = r }
+
+// ParseAssertion and ParseAttestation parse a reply and throw away what they read.
+func ParseAssertion(body []byte) error   { _, err := parseAssertion(body); return err }
+func ParseAttestation(body []byte) error { _, err := parseAttestation(body); return err }
+
+// ParseClientData returns what our own parser reads.
+func ParseClientData(text []byte) (kind, origin string, challenge []byte, crossOrigin, topOrigin bool, err error) {
+	c, challenge, err := parseClientData(text)
+	return string(c.kind), c.origin, challenge, c.crossOrigin, c.topOrigin, err
+}
+
+// CheckKey tells whether a COSE key may be registered.
+func CheckKey(key []byte) error { return checkKey(key) }
+
+// MaxDepth is how deep a body may be nested.
+const MaxDepth = maxDepth
