@@ -23,7 +23,7 @@ func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passk
 		if err != nil {
 			return err
 		}
-		if owned, err := t.owned(p.ID); err != nil {
+		if _, owned, err := t.owner(p.ID); err != nil {
 			return err
 		} else if found || owned {
 			return passkey.PasskeyExists
@@ -69,6 +69,11 @@ func (s *Store) Remove(ctx context.Context, next passkey.User, credentialID []by
 		}
 		if err := checkList(before, next, credentialID, nil); err != nil {
 			return err
+		}
+		if owner, owned, err := t.owner(credentialID); err != nil {
+			return err
+		} else if !owned || owner != next.Name {
+			return errDisagree
 		}
 		if err := t.putUser(next); err != nil {
 			return err
@@ -144,20 +149,20 @@ func checkList(before, next passkey.User, removed, added []byte) error {
 // isSame tells whether a record's last ceremony is the one that is being written. No ceremony is the same as none.
 func isSame(stored, writing string) bool { return stored == writing && writing != "" }
 
-// owned tells whether anybody holds the credential id. An owner record that can't be read is an error, not a "no".
-func (t tx) owned(credentialID []byte) (bool, error) {
+// owner tells who holds the credential id. An owner record that can't be read is an error, not "nobody".
+func (t tx) owner(credentialID []byte) (user string, found bool, err error) {
 	data := t.bucket.Get(t.ownerKey(credentialID))
 	if data == nil {
-		return false, nil
+		return "", false, nil
 	}
 	r, err := decode[ownerRecord](data)
 	if err != nil {
-		return false, err
+		return "", false, err
 	}
 	if r.RPID != t.rpID || !bytes.Equal(r.ID, credentialID) {
-		return false, errMisplaced
+		return "", false, errMisplaced
 	}
-	return true, nil
+	return string(r.User), true, nil
 }
 
 func (t tx) putOwner(user string, credentialID []byte) error {

@@ -78,7 +78,7 @@ func (t tx) account(name string) (passkey.Account, error) {
 	return account, nil
 }
 
-var errDisagree = errors.New("unreadable account: the user's list of passkeys and their records disagree")
+var errDisagree = errors.New("unreadable account: the user's list, the passkeys' records and their owners disagree")
 
 // user reads a user record; without one the user has version 0.
 func (t tx) user(name string) (passkey.User, error) {
