@@ -1,0 +1,322 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/grant"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is one WebAuthn relying party with its passkeys, challenges and grant keys, shared by every site that has a
+// `stepgate` block. It does nothing by itself: the handler `http.handlers.stepgate` judges requests with it.
+//
+// In a Caddyfile it is the global option `stepgate`:
+//
+//	{
+//		stepgate {
+//			rp_id          <domain>
+//			rp_name        <name>
+//			origins        <origin...>
+//			store          file [<path>]
+//			grant_keys     <placeholder...>
+//			challenge_ttl  <duration>
+//			registration   first_use
+//			max_passkeys   <number>
+//			counter        reject|warn
+//			revocation_lag <duration>
+//		}
+//	}
+type App struct {
+	// The relying party's id: a domain, without scheme or port; `localhost` for development. Passkeys belong to it for
+	// good: when it changes, everybody registers anew. Required.
+	RPID string `json:"rp_id,omitempty"`
+
+	// The relying party's name, shown by browsers and on the pages. Default: the RP ID.
+	RPName string `json:"rp_name,omitempty"`
+
+	// The origins that protected sites are reached at, as browsers send them: scheme, host, and the port unless it is
+	// the scheme's own; lower case. Each must be https and lie within the RP ID; `http://localhost:<port>` is accepted
+	// for development. Default: `https://` and the RP ID.
+	Origins []string `json:"origins,omitempty"`
+
+	// Where passkeys and challenges are kept. Default: one file in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=stepgate.stores inline_key=module"`
+
+	// The keys that seal grants: runtime placeholders such as `{env.STEPGATE_GRANT_KEYS}` or
+	// `{file./run/secrets/stepgate}`, each holding one or more keys separated by white space or commas. The first seals,
+	// all open. `stepgate keygen` makes one. Keys written out here are refused: a configuration is no place for
+	// secrets. Default with the file store: one key, made and kept beside the file.
+	GrantKeys []string `json:"grant_keys,omitempty"`
+
+	// How long a person has to finish a ceremony; also the browser's timeout. From 30s to 1h. Default: 5m.
+	ChallengeTTL caddy.Duration `json:"challenge_ttl,omitempty"`
+
+	// How a user's first passkey is registered. `first_use`: on the first factor alone, once. Default: `first_use`.
+	Registration string `json:"registration,omitempty"`
+
+	// How many passkeys a user may have, from 1 to 100. Default: 10.
+	MaxPasskeys int `json:"max_passkeys,omitempty"`
+
+	// What happens when a passkey's sign count did not rise, as with a cloned one. `reject` refuses it; `warn` lets
+	// passkeys that may be synced pass, and records it. Default: `reject`.
+	Counter string `json:"counter,omitempty"`
+
+	// How stale this gateway's view of a user may be: for how long a removed passkey or a revoked grant may still pass.
+	// 0 reads the store at every protected request. At most 1m. Default: 5s.
+	RevocationLag *caddy.Duration `json:"revocation_lag,omitempty"`
+
+	logger  *zap.Logger
+	store   Store
+	keys    *grant.Keys // nil: the store's own
+	service ceremony.Config
+	lag     time.Duration
+
+	open   func() (*gate.Backend, error) // opens at the first call, and answers the same ever after
+	mu     sync.Mutex
+	opened *OpenStore // to be released
+	closed bool
+
+	handlers int // how many handlers this app has, for their names
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "stepgate", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision checks the configuration. It opens nothing: it also runs for `stepgate validate`, beside a running gateway.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.open = sync.OnceValues(a.openBackend)
+
+	if a.RPID == "" {
+		return errors.New("stepgate: rp_id is missing: give the domain that the passkeys belong to, for example `rp_id example.com`")
+	}
+	if len(a.Origins) == 0 {
+		a.Origins = []string{"https://" + a.RPID}
+	}
+	for _, origin := range a.Origins {
+		if err := checkOrigin(origin, a.RPID); err != nil {
+			return err
+		}
+	}
+	switch a.Registration {
+	case "", "first_use":
+	case "invite":
+		return notBuilt("registration invite", "registration first_use")
+	default:
+		return fmt.Errorf("stepgate: registration %q: must be first_use", a.Registration)
+	}
+	switch a.Counter {
+	case "", "reject", "warn":
+	default:
+		return fmt.Errorf("stepgate: counter %q: must be reject or warn", a.Counter)
+	}
+	ttl := time.Duration(a.ChallengeTTL)
+	if ttl != 0 && (ttl < 30*time.Second || ttl > time.Hour) {
+		return fmt.Errorf("stepgate: challenge_ttl %s: must be from 30s to 1h", ttl)
+	}
+	if a.MaxPasskeys < 0 || a.MaxPasskeys > 100 {
+		return fmt.Errorf("stepgate: max_passkeys %d: must be from 1 to 100", a.MaxPasskeys)
+	}
+	a.lag = 5 * time.Second
+	if a.RevocationLag != nil {
+		if a.lag = time.Duration(*a.RevocationLag); a.lag < 0 || a.lag > time.Minute {
+			return fmt.Errorf("stepgate: revocation_lag %s: must be from 0 to 1m", a.lag)
+		}
+	}
+	a.service = ceremony.Config{
+		RPID: a.RPID, RPName: a.RPName, Origins: a.Origins, TTL: ttl, MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
+	}
+	if a.service.TTL == 0 {
+		a.service.TTL = ceremony.DefaultTTL
+	}
+	if a.service.MaxPasskeys == 0 {
+		a.service.MaxPasskeys = ceremony.DefaultMaxPasskeys
+	}
+	if a.service.RPName == "" {
+		a.service.RPName = a.RPID
+	}
+	check := a.service
+	check.Store = struct{ ceremony.Store }{} // never called: the real one opens when the app starts
+	if _, err := ceremony.New(check); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
+	if err := a.readKeys(); err != nil {
+		return err
+	}
+	return a.loadStore(ctx)
+}
+
+func (a *App) loadStore(ctx caddy.Context) error {
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"module":"file"}`)
+	}
+	var named struct {
+		Module string `json:"module"`
+	}
+	if json.Unmarshal(a.StoreRaw, &named) == nil && named.Module == "dynamodb" {
+		return notBuilt("store dynamodb", "store file")
+	}
+	module, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("stepgate: loading store: %w", err)
+	}
+	store, ok := module.(Store)
+	if !ok {
+		return fmt.Errorf("stepgate: %T is no store", module)
+	}
+	a.store = store
+	return nil
+}
+
+// readKeys resolves the placeholders of grant_keys. What they hold stays out of the configuration, which Caddy shows
+// to whoever may use its admin API.
+func (a *App) readKeys() error {
+	if len(a.GrantKeys) == 0 {
+		return nil
+	}
+	replacer := caddy.NewReplacer()
+	var texts []string
+	for i, placeholder := range a.GrantKeys {
+		if !isSecretPlaceholder(placeholder) {
+			return fmt.Errorf("stepgate: grant_keys, number %d: must be a placeholder like {env.STEPGATE_GRANT_KEYS} or {file./run/secrets/stepgate}, never the key itself", i+1)
+		}
+		text, err := replacer.ReplaceOrErr(placeholder, true, true)
+		if err != nil {
+			return fmt.Errorf("stepgate: grant_keys: %s holds nothing: put a key there that `stepgate keygen` made", placeholder)
+		}
+		texts = append(texts, text)
+	}
+	keys, err := grant.ParseKeys(texts...)
+	if err != nil {
+		return fmt.Errorf("stepgate: grant_keys: %w", err)
+	}
+	a.keys = keys
+	return nil
+}
+
+func isSecretPlaceholder(text string) bool {
+	inner, ok := strings.CutPrefix(text, "{")
+	inner, closed := strings.CutSuffix(inner, "}")
+	return ok && closed && !strings.ContainsAny(inner, "{}") &&
+		(strings.HasPrefix(inner, "env.") || strings.HasPrefix(inner, "file.")) && !strings.HasSuffix(inner, ".")
+}
+
+// Start opens the store. A store that can't be opened for a reason that waiting won't mend fails the load, and the
+// configuration before stays in force.
+func (a *App) Start() error {
+	if _, err := a.open(); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
+	return nil
+}
+
+// Stop does nothing: requests of the old configuration may still be running. The store is released in Cleanup.
+func (a *App) Stop() error { return nil }
+
+// Cleanup releases the store, if this very app opened it: it also runs for an app that was never started, whose release
+// would take the store from under the running one.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	if a.opened == nil {
+		return nil
+	}
+	opened := a.opened
+	a.opened = nil
+	return opened.Release()
+}
+
+// Backend returns what the gates of this app share, opening it if need be. Apps start in no particular order, so a
+// request may come before this one has started.
+func (a *App) backend() (*gate.Backend, error) { return a.open() }
+
+func (a *App) openBackend() (*gate.Backend, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, errors.New("the configuration was unloaded")
+	}
+	opened, err := a.store.Open(a.RPID, a.logger)
+	if err != nil {
+		return nil, fmt.Errorf("opening store: %w", err)
+	}
+	backend, err := a.newBackend(opened)
+	if err != nil {
+		return nil, errors.Join(err, opened.Release())
+	}
+	a.opened = opened
+	return backend, nil
+}
+
+func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
+	keys := a.keys
+	if keys == nil {
+		if opened.Keys == nil {
+			return nil, errors.New("this store is shared, so grant_keys is required: make a key with `stepgate keygen`")
+		}
+		var err error
+		if keys, err = opened.Keys(); err != nil {
+			return nil, err
+		}
+	}
+	grants, err := keys.Sealer(grant.ForGrant, a.RPID)
+	if err != nil {
+		return nil, err
+	}
+	demands, err := keys.Sealer(grant.ForDemand, a.RPID)
+	if err != nil {
+		return nil, err
+	}
+	config := a.service
+	config.Store = opened.Store
+	service, err := ceremony.New(config)
+	if err != nil {
+		return nil, err
+	}
+	return &gate.Backend{
+		Ceremonies: service, Grants: grants, Demands: demands, Limiter: opened.Limiter,
+		Views: gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now),
+	}, nil
+}
+
+// notBuilt refuses a word that the design has and this version has not: it is never accepted and ignored.
+func notBuilt(word, instead string) error {
+	return fmt.Errorf("stepgate: `%s` is not built yet in this version; use `%s`", word, instead)
+}
+
+func checkOrigin(origin, rpID string) error {
+	if err := gate.CheckOrigin(origin); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
+	host := strings.TrimPrefix(strings.TrimPrefix(origin, "https://"), "http://")
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		host = host[:i]
+	}
+	if host != rpID && !strings.HasSuffix(host, "."+rpID) {
+		return fmt.Errorf("stepgate: origin %q does not lie within rp_id %q: browsers would refuse its passkeys (origins outside need related_origins, which is not built yet in this version)", origin, rpID)
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,238 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler lets a request pass to the next handler only if its user proved, recently enough for the route, that they hold
+// one of their passkeys. Everything is protected unless a rule says `open`. It must run behind the first factor (basic
+// auth, forward_auth, mTLS: whatever says who the user is) and cover its own prefix, unstripped.
+//
+// It answers itself what it does not let pass: navigations go to the challenge page, everything else gets a 401 problem.
+// To the upstream it sets, on protected routes, `X-Stepgate-User`, `X-Stepgate-Passkey`, `X-Stepgate-Level` and
+// `X-Stepgate-Time`; a client's own copies are removed on every request.
+//
+// Placeholders, always set, empty where there is nothing to say (an open route, a refused request):
+//
+// Placeholder | Meaning
+// ------------|--------
+// `{http.stepgate.user}` | The user, as in `X-Stepgate-User`
+// `{http.stepgate.passkey}` | The short id of the passkey used
+// `{http.stepgate.level}` | `present`, `verified` or `device_bound`
+// `{http.stepgate.time}` | When the passkey was used, RFC 3339
+//
+// In a Caddyfile it is the directive `stepgate`, which takes no matcher and is ordered after `forward_auth`.
+type Handler struct {
+	// The placeholder that holds the first factor's user: exactly one. If it is a request header, the first factor must
+	// set it on every request, or clients could. Cookies, query and body are refused: clients write them.
+	// Default: `{http.auth.user.id}`.
+	User string `json:"user,omitempty"`
+
+	// Whether user names are compared without regard to case. Default: false.
+	FoldUser bool `json:"fold_user,omitempty"`
+
+	// A placeholder that names the first-factor session, such as a session cookie: a grant then ends with it. Empty at a
+	// request: 401. Default: none.
+	BindSession string `json:"bind_session,omitempty"`
+
+	// The gateway's own prefix on this site. Default: `/.stepgate`.
+	Path string `json:"path,omitempty"`
+
+	// What happens to paths with `//`, an encoded slash or `;`: `refuse` answers 400; `strictest` lets them through at
+	// the strictest demand of the whole block. Paths that are ambiguous in worse ways are always refused.
+	// Default: `refuse`.
+	AmbiguousPaths string `json:"ambiguous_paths,omitempty"`
+
+	// Whether the rules are enforced. Only `enforce` is built yet. Default: `enforce`.
+	Mode string `json:"mode,omitempty"`
+
+	// The rules, tried in order; the first that matches decides. What none matches is protected with the block's own
+	// demand.
+	Rules []*Rule `json:"rules,omitempty"`
+
+	// How old the last step-up may be, unless a rule says otherwise. Must be positive. Default: 15m.
+	MaxAge *caddy.Duration `json:"max_age,omitempty"`
+
+	// How strong it must be, unless a rule says otherwise: `present` (somebody touched the passkey), `verified` (it
+	// checked who, by PIN or biometrics) or `device_bound` (and can't be synced to another device). Default: `verified`.
+	Level string `json:"level,omitempty"`
+
+	// Not built yet: refused.
+	Once bool `json:"once,omitempty"`
+
+	gate    *gate.Gate
+	user    source
+	session source
+	name    string
+	logger  *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.stepgate", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision turns the configuration into a gate.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	app.handlers++
+	h.name = fmt.Sprintf("stepgate block %d (path %s, %d rules)", app.handlers, orDefault(h.Path, gate.DefaultPath), len(h.Rules))
+
+	if err := h.checkModes(); err != nil {
+		return err
+	}
+	if h.user, err = newSource(orDefault(h.User, "{http.auth.user.id}"), false); err != nil {
+		return fmt.Errorf("stepgate: user: %w", err)
+	}
+	if h.BindSession != "" {
+		if h.session, err = newSource(h.BindSession, true); err != nil {
+			return fmt.Errorf("stepgate: bind_session: %w", err)
+		}
+	}
+	block := policy.Demand{Level: passkey.Verified, MaxAge: 15 * time.Minute}
+	if block, err = overlay(block, h.MaxAge, h.Level); err != nil {
+		return err
+	}
+	routes := make([]gate.Route, 0, len(h.Rules))
+	for i, rule := range h.Rules {
+		route, err := rule.provision(ctx, block, i)
+		if err != nil {
+			return err
+		}
+		routes = append(routes, route)
+	}
+	h.gate, err = gate.New(gate.Config{
+		RPName: app.service.RPName, RPID: app.RPID, Origins: app.Origins,
+		Path: h.Path, Rules: routes, Default: policy.Rule{Name: "default", Demand: block},
+		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
+		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
+		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys,
+		Backend: app.backend, Audit: audit.Log{Logger: h.logger.Named("audit")}, Logger: h.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
+	return nil
+}
+
+// checkModes refuses what is odd, and what the design has and this version has not.
+func (h *Handler) checkModes() error {
+	switch h.AmbiguousPaths {
+	case "", "refuse", "strictest":
+	default:
+		return fmt.Errorf("stepgate: ambiguous_paths %q: must be refuse or strictest", h.AmbiguousPaths)
+	}
+	if h.Once {
+		return notBuilt("once", "max_age")
+	}
+	return checkMode(h.Mode)
+}
+
+func checkMode(mode string) error {
+	switch mode {
+	case "", "enforce":
+		return nil
+	case "if_enrolled", "report":
+		return notBuilt("mode "+mode, "mode enforce")
+	}
+	return fmt.Errorf("stepgate: mode %q: must be enforce", mode)
+}
+
+func appOf(ctx caddy.Context) (*App, error) {
+	module, err := ctx.AppIfConfigured("stepgate")
+	if errors.Is(err, caddy.ErrNotConfigured) {
+		return nil, errors.New("stepgate: no relying party is configured: add a global option block, for example `{ stepgate { rp_id example.com } }`")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return module.(*App), nil
+}
+
+func orDefault(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// passedKey marks a request that has met a stepgate block.
+const passedKey = "stepgate.block"
+
+// ServeHTTP implements [caddyhttp.MiddlewareHandler]. It wraps no writer and reads no body, so uploads, streams and
+// WebSockets behind it work as without it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if original.URL == nil {
+		return errors.New("stepgate: request was not prepared by Caddy")
+	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	in := gate.Request{
+		User: h.user.read(r, replacer), Session: h.session.read(r, replacer),
+		Client: client, TrustedPeer: trusted, Original: original.URL, IDs: requestIDs{replacer},
+	}
+	if earlier, met := caddyhttp.GetVar(r.Context(), passedKey).(*Handler); met {
+		// Which block's word counts? Nobody could tell, so the request goes nowhere.
+		h.logger.Error("request met two stepgate blocks: put one block around both routes, or make the routes exclusive with handle",
+			zap.String("first", earlier.name), zap.String("second", h.name), zap.String("path", original.URL.Path))
+		h.gate.Refuse(w, r, &in, passkey.Internal)
+		return nil
+	}
+	caddyhttp.SetVar(r.Context(), passedKey, h)
+
+	passed, ok := h.gate.Serve(w, r, &in)
+	setPlaceholder(replacer, "http.stepgate.user", passed.User)
+	setPlaceholder(replacer, "http.stepgate.passkey", passed.Passkey)
+	setPlaceholder(replacer, "http.stepgate.level", passed.Level)
+	setPlaceholder(replacer, "http.stepgate.time", passed.Time)
+	if !ok {
+		return nil // the answer is written; an error would run the error routes on the original request, without the gate
+	}
+	return next.ServeHTTP(w, r)
+}
+
+// setPlaceholder sets a placeholder also when it is empty: one that is unknown would reach the upstream as its own name.
+func setPlaceholder(replacer *caddy.Replacer, name, value string) {
+	if value == "" {
+		replacer.Set(name, "") // a constant: boxing it allocates nothing
+		return
+	}
+	replacer.Set(name, value)
+}
+
+// requestIDs asks Caddy for the request's id, which is made at the first time of asking.
+type requestIDs struct{ replacer *caddy.Replacer }
+
+// RequestID implements [gate.IDSource].
+func (ids requestIDs) RequestID() string {
+	id, _ := ids.replacer.GetString("http.request.uuid")
+	return id
+}
+
+// Interface guards
+var (
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddy.Provisioner           = (*Handler)(nil)
+)

@@ -1,0 +1,32 @@
+package caddymodule
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/grant"
+)
+
+// Store is what modules in the namespace `stepgate.stores` implement. Provisioning must do no I/O: it also runs for
+// `stepgate validate`.
+type Store interface {
+	// Open opens the store for one relying party. It is called once for each loaded configuration, when the app starts,
+	// and must hand out the same underlying resource while an older configuration still uses it. An error fails the
+	// load; a store that is merely unreachable opens, and its methods fail.
+	Open(rpID string, logger *zap.Logger) (*OpenStore, error)
+}
+
+// OpenStore is an opened store and what lives as long as it does, across reloads.
+type OpenStore struct {
+	Store   ceremony.Store
+	Limiter *gate.Limiter
+
+	// Keys returns keys kept beside the store, made when there are none. Nil for a store that several gateways share:
+	// they must be given the same keys.
+	Keys func() (*grant.Keys, error)
+
+	// Release gives back what Open acquired. Called exactly once. Requests may still be running: from then on, the
+	// store's methods may fail, but must not panic.
+	Release func() error
+}

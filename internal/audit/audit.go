@@ -1,0 +1,83 @@
+// Package audit records every decision that matters: one event each, with its reason from the closed list of
+// [passkey.Refusal], through one recorder.
+//
+// An event never holds a cookie, a challenge, an assertion, a key or a query string, so an audit log may go where
+// access logs go. What a client states (path, host) is recorded as data, never as the message.
+package audit
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// Kind is what happened. The list is closed.
+type Kind string
+
+// The kinds of event.
+const (
+	StepUpRequired    Kind = "step_up_required"   // a request to a protected route without a sufficient grant
+	RequestRefused    Kind = "request_refused"    // a request refused for another reason
+	CeremonyFinished  Kind = "ceremony_finished"  // an authentication succeeded; Action says what for
+	CeremonyRefused   Kind = "ceremony_refused"   // a ceremony could not start, or failed
+	CloneSuspected    Kind = "clone_suspected"    // a sign count did not rise; Reason says whether it was let pass
+	PasskeyRegistered Kind = "passkey_registered" // Action first_use: on the first factor alone
+	PasskeyRenamed    Kind = "passkey_renamed"
+	PasskeyRemoved    Kind = "passkey_removed"
+	GrantsRevoked     Kind = "grants_revoked" // all grants of the user have ended
+)
+
+// Event is one decision. Empty fields are left out of the log.
+type Event struct {
+	Kind      Kind
+	Reason    passkey.Refusal // why not; "" for what succeeded. For StepUpRequired: what was wrong with the grant
+	User      string
+	Passkey   string // short id
+	Action    passkey.Action
+	Level     string // demanded or proved
+	Client    string // client address
+	Host      string
+	Method    string
+	Path      string // without the query
+	Rule      string
+	RequestID string
+}
+
+// Recorder takes events. It must be safe for concurrent use and must not block for long.
+type Recorder interface {
+	Record(Event)
+}
+
+// Log records into a zap logger: what succeeded or merely needs a step-up at info level, refusals at warn level.
+type Log struct{ Logger *zap.Logger }
+
+// Record implements [Recorder].
+func (l Log) Record(e Event) {
+	level := zap.InfoLevel
+	switch e.Kind {
+	case RequestRefused, CeremonyRefused, CloneSuspected:
+		level = zap.WarnLevel
+	}
+	entry := l.Logger.Check(level, string(e.Kind))
+	if entry == nil {
+		return
+	}
+	fields := make([]zap.Field, 0, 12)
+	add := func(key, value string) {
+		if value != "" {
+			fields = append(fields, zap.String(key, value))
+		}
+	}
+	add("reason", string(e.Reason))
+	add("user", e.User)
+	add("passkey", e.Passkey)
+	add("action", string(e.Action))
+	add("level", e.Level)
+	add("client", e.Client)
+	add("host", e.Host)
+	add("method", e.Method)
+	add("path", e.Path)
+	add("rule", e.Rule)
+	add("request_id", e.RequestID)
+	entry.Write(fields...)
+}

@@ -1,0 +1,60 @@
+package gate
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/strictjson"
+)
+
+// maxBody bounds the body of every request to the gateway's own API, in bytes.
+const maxBody = 64 << 10
+
+// readBody reads the JSON object of a state-changing request, after making sure that it comes from this origin's own
+// pages. members are the names that the object may have; anything else in it is ignored.
+func readBody(w http.ResponseWriter, r *http.Request, origin string, members ...string) (strictjson.Object, error) {
+	if !sameOrigin(r, origin) {
+		return nil, passkey.CrossSite
+	}
+	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset := parameters["charset"]
+	if err != nil || mediaType != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") ||
+		r.Header.Get("Content-Encoding") != "" {
+		return nil, passkey.MediaType
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			return nil, passkey.BodyTooLarge
+		}
+		return nil, passkey.BodyMalformed
+	}
+	object, err := strictjson.Parse(body)
+	if err != nil {
+		return nil, passkey.BodyMalformed
+	}
+	if err := object.Known(members...); err != nil {
+		return nil, passkey.BodyMalformed
+	}
+	return object, nil
+}
+
+// sameOrigin reports whether a request was made by a page of this origin. Browsers say so in Sec-Fetch-Site, which a
+// page can't set, or else in Origin; a client that says neither is no browser of a person (design.md section 6).
+func sameOrigin(r *http.Request, origin string) bool {
+	if site := r.Header.Values("Sec-Fetch-Site"); len(site) > 0 {
+		return len(site) == 1 && site[0] == "same-origin" && originIsOr(r, origin)
+	}
+	from := r.Header.Values("Origin")
+	return len(from) == 1 && from[0] == origin
+}
+
+// originIsOr reports whether the Origin header, where there is one, names this origin.
+func originIsOr(r *http.Request, origin string) bool {
+	from := r.Header.Values("Origin")
+	return len(from) == 0 || len(from) == 1 && from[0] == origin
+}

@@ -1,0 +1,165 @@
+package gate
+
+import (
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/stepgate/stepgate/assets"
+	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/grant"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// challengePage serves the page where a person steps up. Where the demand is met already (another tab was faster), it
+// sends them on instead of asking twice.
+func (g *Gate) challengePage(x *exchange, b *Backend) {
+	query := x.r.URL.Query()
+	if x.r.URL != x.in.Original {
+		query = x.in.Original.Query() // a rewrite may have changed it
+	}
+	sealed := query.Get("demand")
+	d, err := g.findDemand(x.r, b, x.origin.text, sealed, query.Get("return_to"))
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	decision, _, err := g.judge(x, b, d.policy())
+	if err != nil {
+		g.fail(x, "reading user", err)
+		return
+	}
+	if decision.Allow {
+		setPrivate(x.w.Header())
+		x.w.Header().Set("Location", d.Return)
+		x.w.WriteHeader(http.StatusSeeOther)
+		return
+	}
+	account, err := b.Ceremonies.Account(x.r.Context(), x.user)
+	if err != nil {
+		g.fail(x, "reading account", err)
+		return
+	}
+	suitable := 0
+	for _, p := range account.Passkeys {
+		if p.Reach() >= d.Level {
+			suitable++
+		}
+	}
+	g.party(x) // the cookie is set here, so that two tabs opened together share one
+	g.writePage(x, http.StatusOK, assets.Challenge{
+		Common: g.common(x), Demand: sealed, ReturnTo: d.Return, Method: d.Method, Target: d.Target,
+		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
+		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: account.User.Version == 0, Timeout: g.cfg.ChallengeTTL,
+	})
+}
+
+// demandOf reads which demand a request to the JSON API is about.
+func (g *Gate) demandOf(x *exchange, b *Backend, body interface {
+	String(name string) (string, error)
+}) (demand, error) {
+	sealed, err := body.String("demand")
+	if err != nil {
+		return demand{}, passkey.BodyMalformed
+	}
+	target, err := body.String("return_to")
+	if err != nil {
+		return demand{}, passkey.BodyMalformed
+	}
+	return g.findDemand(x.r, b, x.origin.text, sealed, target)
+}
+
+// limited refuses a ceremony start when too many were started.
+func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
+	if b.Limiter.allow(x.user, x.in.Client, party.Browser, g.cfg.Now()) {
+		return false
+	}
+	g.refuse(x, passkey.RateLimited)
+	return true
+}
+
+func (g *Gate) startStepUp(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "demand", "return_to")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	d, err := g.demandOf(x, b, body)
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	party := g.party(x)
+	if g.limited(x, b, party) {
+		return
+	}
+	options, err := b.Ceremonies.Start(x.r.Context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level})
+	if err != nil {
+		g.refuseCeremony(x, passkey.StepUp, err)
+		return
+	}
+	g.writeJSON(x, http.StatusOK, options)
+}
+
+// stepUpAnswer is what a finished step-up tells the page.
+type stepUpAnswer struct {
+	ReturnTo  string    `json:"return_to"`
+	ExpiresAt time.Time `json:"expires_at"` // when the grant is too old for the route that asked
+	Level     string    `json:"level"`
+}
+
+func (g *Gate) finishStepUp(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "demand", "return_to", "credential")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	d, err := g.demandOf(x, b, body)
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	if !body.Has("credential") {
+		g.refuse(x, passkey.BodyMalformed)
+		return
+	}
+	party := g.party(x)
+	proof, err := b.Ceremonies.Finish(x.r.Context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level}, body["credential"])
+	if err != nil {
+		g.refuseCeremony(x, passkey.StepUp, err)
+		return
+	}
+	g.finished(x, b, passkey.StepUp, party, proof)
+	g.setGrant(x, b, proof)
+	g.writeJSON(x, http.StatusOK, stepUpAnswer{
+		ReturnTo: d.Return, ExpiresAt: proof.At.Add(d.MaxAge).UTC().Truncate(time.Second), Level: proof.Level.String(),
+	})
+}
+
+// finished records a successful authentication.
+func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, party ceremony.Party, proof ceremony.Proof) {
+	b.Limiter.prove(x.user, party.Browser)
+	event := x.event(audit.CeremonyFinished)
+	event.Action, event.Passkey, event.Level = action, proof.Passkey.ShortID(), proof.Level.String()
+	g.cfg.Audit.Record(event)
+	if proof.Regress {
+		event.Kind = audit.CloneSuspected
+		g.cfg.Audit.Record(event)
+	}
+}
+
+// setGrant adds the proof to the client's grant. What the client holds is kept only if it is the same user's, in the
+// same place, session and epoch.
+func (g *Gate) setGrant(x *exchange, b *Backend, proof ceremony.Proof) {
+	fresh := grant.Grant{User: passkey.DigestOf(x.user), Origin: x.origin.digest, Session: x.session, Epoch: proof.Epoch}
+	var held grant.Grant
+	if x.cookies.grant != "" && held.Open(b.Grants, x.cookies.grant) == nil &&
+		held.User == fresh.User && held.Origin == fresh.Origin && held.Session == fresh.Session && held.Epoch == fresh.Epoch {
+		fresh = held
+	}
+	fresh.Forget(g.cfg.Now().Add(-g.longest).UnixNano())
+	fresh.Add(grant.Proof{Passkey: passkeyID(proof.Passkey.ID), Level: proof.Level, At: proof.At.UnixNano()})
+	maxAge := int(min(seconds(g.longest), math.MaxInt32))
+	http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, fresh.Seal(b.Grants), maxAge))
+}

@@ -1,0 +1,96 @@
+package gate
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/grant"
+	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
+)
+
+// demand is what a stopped request needed. It travels sealed through the client to the challenge page and back, so that
+// the page, the options and the check are about the same request. It carries no authority: whoever gets hold of one can
+// only step up at its level, and what that is worth is judged again at the next request.
+type demand struct {
+	Origin string        `json:"o"`
+	Method string        `json:"m"`
+	Target string        `json:"t"` // original path and query, for display
+	Return string        `json:"b"` // where to go afterwards: a path and query on this origin
+	Rule   string        `json:"r,omitempty"`
+	Level  passkey.Level `json:"l"`
+	MaxAge time.Duration `json:"a"`
+	Reason string        `json:"w"` // why the grant did not do, for display
+}
+
+func (d demand) policy() policy.Demand { return policy.Demand{Level: d.Level, MaxAge: d.MaxAge} }
+
+func (d demand) seal(s *grant.Sealer) string {
+	var value bytes.Buffer
+	encoder := json.NewEncoder(&value)
+	encoder.SetEscapeHTML(false) // it would make each & of a query six times as long
+	if err := encoder.Encode(d); err != nil {
+		return "" // strings and numbers always encode
+	}
+	return s.Seal(value.Bytes())
+}
+
+// openDemand opens a sealed demand and holds it to this origin.
+func openDemand(s *grant.Sealer, text, origin string) (demand, error) {
+	var d demand
+	if len(text) > 4*maxTarget {
+		return demand{}, passkey.DemandInvalid
+	}
+	err := s.Open(text, func(value []byte) error { return json.Unmarshal(value, &d) })
+	if err != nil || d.Origin != origin || !d.policy().Valid() {
+		return demand{}, passkey.DemandInvalid
+	}
+	return d, nil
+}
+
+// demandFor describes a stopped request. After a navigation the person goes where they were going. After anything else
+// they go back to the page that sent it: a request with a body is never repeated for them, since whoever planted it
+// would have it confirmed by the victim's passkey.
+func (g *Gate) demandFor(r *http.Request, in *Request, origin string, rule policy.Rule, reason passkey.Refusal) demand {
+	target := in.Original.RequestURI()
+	if len(target) > maxTarget {
+		target = in.Original.EscapedPath()
+	}
+	if len(target) > maxTarget {
+		target = "/"
+	}
+	d := demand{Origin: origin, Method: r.Method, Target: target, Rule: rule.Name, Level: rule.Demand.Level, MaxAge: rule.Demand.MaxAge, Reason: string(reason)}
+	if isNavigation(r) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		d.Return = returnTo(target, g.cfg.Path)
+	} else {
+		d.Return = returnTo(refererPath(r, origin), g.cfg.Path)
+	}
+	return d
+}
+
+// refererPath returns path and query of a Referer of this very origin, else "".
+func refererPath(r *http.Request, origin string) string {
+	u, err := url.Parse(r.Header.Get("Referer"))
+	if err != nil || u.Scheme+"://"+u.Host != origin {
+		return ""
+	}
+	return u.RequestURI()
+}
+
+// findDemand opens the demand that a client sent back, or makes one for the path that it wants to go to.
+func (g *Gate) findDemand(r *http.Request, b *Backend, origin, sealed, target string) (demand, error) {
+	if sealed != "" {
+		return openDemand(b.Demands, sealed, origin)
+	}
+	target = returnTo(target, g.cfg.Path)
+	d := demand{Origin: origin, Method: http.MethodGet, Target: target, Return: target, Reason: string(passkey.GrantMissing)}
+	rule, err := g.routeTo(r, target)
+	if err != nil {
+		return demand{}, err
+	}
+	d.Rule, d.Level, d.MaxAge = rule.Name, rule.Demand.Level, rule.Demand.MaxAge
+	return d, nil
+}

@@ -1,0 +1,378 @@
+// Package gate judges each request in front of the upstream, and serves Stepgate's own pages and JSON API. It is the
+// only place that knows status codes, renders errors, or sets a cookie.
+//
+// What it guarantees for a protected route: the request that reaches the upstream is the one that was judged, by a user
+// whom the first factor named, on an origin of the configuration, with a grant that its rule's demand accepts now. Any
+// doubt, and any failure of the store, ends in a refusal that the gate writes itself: returned as an error it would run
+// Caddy's error routes on the original request, without the gate. What a client sends decides nothing but which sealed
+// values are opened; see [Gate.Serve] for the order of the checks.
+package gate
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/grant"
+	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
+)
+
+// StoreBudget is how long all store calls of one request may take together, with their retries.
+const StoreBudget = 2500 * time.Millisecond
+
+// Config is what a gate works from. It is read-only once given to [New]. Zero values are the strictest.
+type Config struct {
+	RPName  string   // shown on the pages
+	RPID    string   // decides nothing here; shown in messages
+	Origins []string // canonical: scheme, host, and port unless it is the scheme's own
+
+	Path            string      // the gateway's prefix; default /.stepgate
+	Rules           []Route     // tried in order; the first that matches decides
+	Default         policy.Rule // for what no rule matches; never open
+	LetDebatable    bool        // ambiguous_paths strictest
+	BindSession     bool        // a request without a first-factor session is refused
+	FoldUser        bool        // user names are compared without regard to case
+	IdentityHeaders []string    // request headers that the user and session come from
+
+	ChallengeTTL time.Duration // shown to the pages
+	MaxPasskeys  int           // shown to the pages
+
+	// Backend returns what opens with the store. An error means that it is not open: protected routes answer 503.
+	Backend func() (*Backend, error)
+	Audit   audit.Recorder
+	Logger  *zap.Logger // for failures; may be nil
+	Now     func() time.Time
+}
+
+// Route is a rule and what it matches. Match must not keep or change the request.
+type Route struct {
+	policy.Rule
+	Match func(*http.Request) (bool, error)
+}
+
+// Backend is what the gate shares with every other gate of one relying party. Safe for concurrent use.
+type Backend struct {
+	Ceremonies Ceremonies
+	Grants     *grant.Sealer
+	Demands    *grant.Sealer
+	Views      *Views
+	Limiter    *Limiter
+}
+
+// Ceremonies is what the gate needs of package ceremony. Errors wrap a [passkey.Refusal].
+type Ceremonies interface {
+	Start(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose) (ceremony.Options, error)
+	Finish(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose, credential []byte) (ceremony.Proof, error)
+	StartRegistration(ctx context.Context, party ceremony.Party, name string, authorization []byte) (ceremony.Options, error)
+	FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error)
+	Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error)
+	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte) (passkey.Passkey, error)
+	Account(ctx context.Context, user string) (passkey.Account, error)
+	Revoke(ctx context.Context, user string) error
+}
+
+// Request is what the edge knows of a request beyond the request itself. Nothing in it is taken from a client's word:
+// the user and session come from the configured first factor, the address from Caddy's trusted_proxies logic.
+type Request struct {
+	User        string   // who the first factor says it is; "" for nobody, or for several at once
+	Session     string   // the first-factor session; ignored unless BindSession
+	Client      string   // client address
+	TrustedPeer bool     // the connection comes from one of trusted_proxies
+	Original    *url.URL // as the client sent it, before any rewrite
+	IDs         IDSource // may be nil
+}
+
+// IDSource makes a request's id when a log line or an answer needs one: most requests need none.
+type IDSource interface{ RequestID() string }
+
+func (in *Request) id() string {
+	if in.IDs == nil {
+		return ""
+	}
+	return in.IDs.RequestID()
+}
+
+// Passed is what the gate knows of a request that it let through to a protected route; zero on an open one.
+type Passed struct {
+	User    string
+	Passkey string // short id
+	Level   string
+	Time    string // RFC 3339, when the passkey was used
+}
+
+// Gate judges requests of one site. Safe for concurrent use.
+type Gate struct {
+	cfg       Config
+	origins   map[string]*origin // by lower-case Host
+	hasLocal  bool               // some origin is http://localhost
+	strictest policy.Demand      // of the whole block
+	longest   time.Duration      // the longest maximum age: how long a proof can be of use
+}
+
+// New checks a configuration and returns its gate.
+func New(cfg Config) (*Gate, error) {
+	if cfg.Path == "" {
+		cfg.Path = DefaultPath
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	if cfg.Backend == nil || cfg.Audit == nil {
+		return nil, errors.New("gate: no backend or audit recorder given")
+	}
+	if err := CheckPath(cfg.Path); err != nil {
+		return nil, err
+	}
+	g := &Gate{cfg: cfg, origins: map[string]*origin{}}
+	for _, text := range cfg.Origins {
+		o, err := parseOrigin(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, host := range o.hosts {
+			g.origins[host] = o
+		}
+		g.hasLocal = g.hasLocal || !o.secure
+	}
+	if cfg.Default.Open || !cfg.Default.Demand.Valid() {
+		return nil, errors.New("gate: what no rule matches must be protected")
+	}
+	g.strictest, g.longest = cfg.Default.Demand, cfg.Default.Demand.MaxAge
+	for _, route := range cfg.Rules {
+		if route.Open {
+			continue
+		}
+		if !route.Demand.Valid() {
+			return nil, errors.New("gate: rule " + route.Name + " demands nothing")
+		}
+		g.strictest = g.strictest.Strictest(route.Demand)
+		g.longest = max(g.longest, route.Demand.MaxAge)
+	}
+	return g, nil
+}
+
+// DefaultPath is the gateway's own prefix unless configured otherwise.
+const DefaultPath = "/.stepgate"
+
+// CheckPath tells whether a prefix can be the gateway's own.
+func CheckPath(path string) error {
+	if len(path) < 2 || strings.HasSuffix(path, "/") || readPath(path) != clear || strings.ContainsAny(path, "%*{}?#") {
+		return errors.New("path must begin with a slash, not end with one, and hold plain characters only, for example /.stepgate")
+	}
+	return nil
+}
+
+// Serve judges a request. It either returns true, and the request goes to the next handler, or has written the answer.
+//
+// In this order: what the client must not send is taken out; method, upgrade and path must be unambiguous; the
+// gateway's own addresses are served; an open rule lets the rest of the checks be; then origin, user and session, and
+// the grant against the rule's demand.
+func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (Passed, bool) {
+	o, originRefusal := g.originOf(r, in)
+	presented := g.scrub(r, o == nil || o.secure)
+	x := &exchange{w: w, r: r, in: in, cookies: presented, origin: o}
+
+	reading, refusal := checkRequest(r, in.Original)
+	if refusal != "" || reading == ambiguous || reading == debatable && !g.cfg.LetDebatable {
+		if refusal == "" {
+			refusal = passkey.PathAmbiguous
+		}
+		g.refuse(x, refusal)
+		return Passed{}, false
+	}
+	if rest, own := g.ownPath(in.Original.Path); own {
+		g.serveOwn(x, rest, originRefusal)
+		return Passed{}, false
+	}
+
+	rule, err := g.route(r, reading)
+	if err != nil {
+		g.cfg.Logger.Error("matching rules", zap.Error(err))
+		g.refuse(x, passkey.Internal)
+		return Passed{}, false
+	}
+	x.rule = rule
+	if rule.Open {
+		return Passed{}, true
+	}
+	if originRefusal != "" {
+		g.refuse(x, originRefusal)
+		return Passed{}, false
+	}
+	return g.protect(x)
+}
+
+// Refuse answers a request that the edge itself can't let through, and records why.
+func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, in *Request, refusal passkey.Refusal) {
+	g.refuse(&exchange{w: w, r: r, in: in}, refusal)
+}
+
+// exchange is one request under judgement.
+type exchange struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	in      *Request
+	cookies cookies
+	origin  *origin
+	rule    policy.Rule
+
+	user    string         // once known
+	session passkey.Digest // of the first-factor session
+}
+
+// route finds the rule that decides. A debatable path gets the strictest demand of the whole block, whatever it matches.
+func (g *Gate) route(r *http.Request, how reading) (policy.Rule, error) {
+	if how != clear {
+		return policy.Rule{Name: "strictest", Demand: g.strictest}, nil
+	}
+	for i := range g.cfg.Rules {
+		matched, err := g.cfg.Rules[i].Match(r)
+		if err != nil {
+			return policy.Rule{}, err
+		}
+		if matched {
+			return g.cfg.Rules[i].Rule, nil
+		}
+	}
+	return g.cfg.Default, nil
+}
+
+// routeTo finds the rule for a GET of a path on this site, for a challenge page that was opened without a demand. An
+// open path has no demand of its own; the block's is as good as any.
+func (g *Gate) routeTo(r *http.Request, target string) (policy.Rule, error) {
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return g.cfg.Default, nil
+	}
+	there := r.Clone(r.Context())
+	there.Method, there.URL, there.RequestURI = http.MethodGet, u, target
+	rule, err := g.route(there, clear)
+	if err == nil && rule.Open {
+		rule = g.cfg.Default
+	}
+	return rule, err
+}
+
+// protect lets a request pass if its grant meets the rule's demand.
+func (g *Gate) protect(x *exchange) (Passed, bool) {
+	if isEarly(x.r) {
+		g.refuse(x, passkey.TooEarly)
+		return Passed{}, false
+	}
+	if refusal := g.identify(x); refusal != "" {
+		g.refuse(x, refusal)
+		return Passed{}, false
+	}
+	backend, err := g.cfg.Backend()
+	if err != nil {
+		g.fail(x, "opening store", err)
+		return Passed{}, false
+	}
+	decision, known, err := g.judge(x, backend, x.rule.Demand)
+	if err != nil {
+		g.fail(x, "reading user", err)
+		return Passed{}, false
+	}
+	if !decision.Allow {
+		g.requireStepUp(x, backend, decision.Reason)
+		return Passed{}, false
+	}
+	passed := Passed{
+		User:    headerSafe(x.user),
+		Passkey: known.seen.short(decision.Proof.Passkey),
+		Level:   decision.Proof.Level.String(),
+		Time:    decision.Proof.Time().Format(time.RFC3339),
+	}
+	passed.setHeaders(x.r.Header)
+	return passed, true
+}
+
+// evidence is what a judgement was made on. Without a readable grant it is zero.
+type evidence struct {
+	grant grant.Grant
+	facts policy.Facts
+	seen  *view
+}
+
+// judge opens the request's grant and holds it against a demand. Without a readable grant it asks the store nothing.
+//
+// Where the grant was made after the view of the user was read, a "revoked" or "removed" may be the view's fault
+// (another gateway's step-up): then the user is read once more. Only a genuine grant can cause that read.
+func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.Decision, evidence, error) {
+	var e evidence
+	if x.cookies.grant == "" {
+		return policy.Decision{Reason: passkey.GrantMissing}, e, nil
+	}
+	if err := e.grant.Open(b.Grants, x.cookies.grant); err != nil {
+		return policy.Decision{Reason: passkey.GrantUnreadable}, e, nil
+	}
+	seen, err := b.Views.get(x.r.Context(), x.user)
+	if err != nil {
+		return policy.Decision{}, evidence{}, err
+	}
+	now := g.cfg.Now()
+	decision := e.judge(x, demanded, seen, now)
+	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
+	if outdated && e.grant.Proofs()[0].At >= seen.readAt.UnixNano() {
+		if seen, err = b.Views.refresh(x.r.Context(), x.user); err != nil {
+			return policy.Decision{}, evidence{}, err
+		}
+		decision = e.judge(x, demanded, seen, now)
+	}
+	return decision, e, nil
+}
+
+func (e *evidence) judge(x *exchange, demanded policy.Demand, seen *view, now time.Time) policy.Decision {
+	e.seen = seen
+	e.facts = policy.Facts{User: seen.user, Origin: x.origin.digest, Session: x.session, Epoch: seen.epoch, Live: seen.live}
+	return policy.Judge(demanded, &e.grant, &e.facts, now)
+}
+
+// setHeaders tells the upstream. The four values share one array, each slice capped so that nobody appends into the
+// next one's.
+func (p *Passed) setHeaders(h http.Header) {
+	values := [...]string{p.User, p.Passkey, p.Level, p.Time}
+	h[HeaderUser] = values[0:1:1]
+	h[HeaderPasskey] = values[1:2:2]
+	h[HeaderLevel] = values[2:3:3]
+	h[HeaderTime] = values[3:4:4]
+}
+
+// headerSafe returns a user's name as a header can hold it: percent-encoded where it is not printable ASCII, and % too,
+// so that no two names look alike.
+func headerSafe(user string) string {
+	plain := true
+	for i := range len(user) {
+		if c := user[i]; c < 0x20 || c > 0x7e || c == '%' {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return user
+	}
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(user) {
+		c := user[i]
+		if c < 0x20 || c > 0x7e || c == '%' {
+			b.WriteByte('%')
+			b.WriteByte(digits[c>>4])
+			b.WriteByte(digits[c&15])
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

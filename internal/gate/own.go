@@ -1,0 +1,165 @@
+package gate
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/stepgate/stepgate/assets"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// The two addresses outside the prefix that the gate serves. They name only what is configured, so they need no user.
+const (
+	wellKnownOrigins   = "/.well-known/webauthn"
+	wellKnownEndpoints = "/.well-known/passkey-endpoints"
+)
+
+// ownPath reports whether an original path is the gateway's own, and returns it without the prefix. Rewrites can't hide
+// it: the path is the one that the client sent.
+func (g *Gate) ownPath(original string) (rest string, own bool) {
+	if original == wellKnownOrigins || original == wellKnownEndpoints {
+		return original, true
+	}
+	if !within(original, g.cfg.Path) {
+		return "", false
+	}
+	return original[len(g.cfg.Path):], true
+}
+
+// handler serves one of the gateway's own addresses to an identified user.
+type handler func(g *Gate, x *exchange, b *Backend)
+
+// endpoints are the gateway's own addresses below its prefix, by method (design.md section 6). GET serves HEAD too.
+var endpoints = map[string]map[string]handler{
+	"/challenge":                  {http.MethodGet: (*Gate).challengePage},
+	"/challenge/options":          {http.MethodPost: (*Gate).startStepUp},
+	"/challenge/verify":           {http.MethodPost: (*Gate).finishStepUp},
+	"/passkeys":                   {http.MethodGet: (*Gate).listPasskeys, http.MethodPost: (*Gate).finishRegistration},
+	"/passkeys/options":           {http.MethodPost: (*Gate).startRegistration},
+	"/passkeys/authorize/options": {http.MethodPost: (*Gate).startAuthorization},
+	"/passkeys/{id}":              {http.MethodPatch: (*Gate).renamePasskey, http.MethodDelete: (*Gate).removePasskey},
+	"/status":                     {http.MethodGet: (*Gate).status},
+	"/logout":                     {http.MethodPost: (*Gate).logout},
+}
+
+// serveOwn serves the gateway's own addresses. Nothing here ever reaches the upstream.
+func (g *Gate) serveOwn(x *exchange, rest string, originRefusal passkey.Refusal) {
+	if strings.HasPrefix(rest, "/assets/") || rest == wellKnownOrigins || rest == wellKnownEndpoints {
+		g.servePublic(x, rest)
+		return
+	}
+	methods, known := endpoints[endpointOf(rest)]
+	if !known {
+		g.refuse(x, passkey.NotFound)
+		return
+	}
+	method := x.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	serve, allowed := methods[method]
+	if !allowed {
+		setAllow(x.w.Header(), methods)
+		g.refuse(x, passkey.MethodNotAllowed)
+		return
+	}
+	if isEarly(x.r) {
+		g.refuse(x, passkey.TooEarly)
+		return
+	}
+	if originRefusal != "" {
+		g.refuse(x, originRefusal)
+		return
+	}
+	if refusal := g.identify(x); refusal != "" {
+		g.refuse(x, refusal)
+		return
+	}
+	backend, err := g.cfg.Backend()
+	if err != nil {
+		g.fail(x, "opening store", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), StoreBudget)
+	defer cancel()
+	x.r = x.r.WithContext(ctx)
+	serve(g, x, backend)
+}
+
+// endpointOf maps a path below the prefix to the pattern it is served under.
+func endpointOf(rest string) string {
+	if rest == "/passkeys/options" {
+		return rest
+	}
+	if id, ok := strings.CutPrefix(rest, "/passkeys/"); ok && id != "" && !strings.Contains(id, "/") {
+		return "/passkeys/{id}"
+	}
+	return rest
+}
+
+func setAllow[V any](header http.Header, methods map[string]V) {
+	var names []string
+	for method := range methods {
+		names = append(names, method)
+		if method == http.MethodGet {
+			names = append(names, http.MethodHead)
+		}
+	}
+	slices.Sort(names)
+	header.Set("Allow", strings.Join(names, ", "))
+}
+
+// servePublic serves what needs no user: script, stylesheet and icons, without which the page that says "you are not
+// signed in" could not be read, and the two well-known documents.
+func (g *Gate) servePublic(x *exchange, rest string) {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		setAllow(x.w.Header(), map[string]bool{http.MethodGet: true})
+		g.refuse(x, passkey.MethodNotAllowed)
+		return
+	}
+	switch rest {
+	case wellKnownOrigins: // WebAuthn L3 §5.11: the origins that may use this RP ID
+		g.writeJSON(x, http.StatusOK, map[string][]string{"origins": g.cfg.Origins})
+	case wellKnownEndpoints: // W3C "A Well-Known URL for Relying Party Passkey Endpoints"
+		if x.origin == nil {
+			g.refuse(x, passkey.OriginUnknown)
+			return
+		}
+		page := x.origin.text + g.cfg.Path + "/passkeys"
+		g.writeJSON(x, http.StatusOK, map[string]string{"enroll": page, "manage": page})
+	default:
+		g.serveAsset(x, strings.TrimPrefix(rest, "/assets/"))
+	}
+}
+
+func (g *Gate) serveAsset(x *exchange, name string) {
+	file, ok := assets.Lookup(name)
+	if !ok {
+		g.refuse(x, passkey.NotFound)
+		return
+	}
+	g.sendAsset(x, file)
+}
+
+func (g *Gate) sendAsset(x *exchange, file assets.File) {
+	header := x.w.Header()
+	header.Set("ETag", file.ETag)
+	if x.r.Header.Get("If-None-Match") == file.ETag {
+		setPrivate(header)
+		header.Set("Cache-Control", immutable)
+		x.w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	setPrivate(header)
+	header.Set("Cache-Control", immutable)
+	header.Set("Content-Type", file.ContentType)
+	x.w.WriteHeader(http.StatusOK)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(file.Body) // a client that went away is nobody's error
+	}
+}
+
+// immutable suits assets because their names hold a hash of their content.
+const immutable = "public, max-age=31536000, immutable"

@@ -1,0 +1,129 @@
+package gate
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// origin is one configured origin.
+type origin struct {
+	text   string   // canonical, as browsers state it
+	hosts  []string // values of Host that mean it, lower-case
+	secure bool     // https
+	digest passkey.Digest
+}
+
+// parseOrigin reads a canonical origin. The only http origin is localhost's: browsers treat it as secure.
+func parseOrigin(text string) (*origin, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != text {
+		return nil, fmt.Errorf("origin %q: must be scheme and host only, for example https://console.example.com", text)
+	}
+	o := &origin{text: text, secure: u.Scheme == "https", digest: passkey.DigestOf(text)}
+	if !o.secure && (u.Scheme != "http" || u.Hostname() != "localhost") {
+		return nil, fmt.Errorf("origin %q: must be https (or http://localhost, for development)", text)
+	}
+	if text != strings.ToLower(text) || strings.HasSuffix(u.Hostname(), ".") {
+		return nil, fmt.Errorf("origin %q: must be in lower case and without a dot at the end, as browsers send it", text)
+	}
+	ownPort := "443"
+	if !o.secure {
+		ownPort = "80"
+	}
+	switch port := u.Port(); {
+	case port == ownPort || strings.HasSuffix(u.Host, ":"):
+		return nil, fmt.Errorf("origin %q: leave out the port %s, as browsers do", text, ownPort)
+	case port == "":
+		o.hosts = []string{u.Host, u.Host + ":" + ownPort}
+	default:
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("origin %q: no such port", text)
+		}
+		o.hosts = []string{u.Host}
+	}
+	return o, nil
+}
+
+// CheckOrigin tells whether a text can be configured as an origin.
+func CheckOrigin(text string) error {
+	_, err := parseOrigin(text)
+	return err
+}
+
+// originOf returns the one configured origin that the request's Host names. Its scheme comes from the configuration: an
+// https origin on a plain connection counts only from a peer that the operator trusts to end TLS.
+func (g *Gate) originOf(r *http.Request, in *Request) (*origin, passkey.Refusal) {
+	o, ok := g.origins[r.Host]
+	if !ok {
+		if o, ok = g.origins[strings.ToLower(r.Host)]; !ok {
+			return nil, passkey.OriginUnknown
+		}
+	}
+	if o.secure && r.TLS == nil && !in.TrustedPeer {
+		return o, passkey.OriginInsecure
+	}
+	return o, ""
+}
+
+// identify fills in the user and the first-factor session, or says why there is none.
+func (g *Gate) identify(x *exchange) passkey.Refusal {
+	user := x.in.User
+	if err := passkey.CheckUser(user); err != nil {
+		return refusalOf(err)
+	}
+	if g.cfg.FoldUser {
+		user = norm.NFC.String(cases.Fold().String(user))
+	}
+	x.user = user
+	if g.cfg.BindSession {
+		if strings.TrimSpace(x.in.Session) == "" {
+			return passkey.SessionMissing
+		}
+		x.session = passkey.DigestOf(x.in.Session)
+	}
+	return ""
+}
+
+// browserLength is how many random bytes name a browser.
+const browserLength = 32
+
+// party returns who takes part in a ceremony. A browser without a (well-formed) ceremony cookie gets a new one, which
+// makes it a new browser: what it started before can't be finished any more.
+func (g *Gate) party(x *exchange) ceremony.Party {
+	value := x.cookies.ceremony
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
+	if err != nil || len(raw) != browserLength {
+		fresh := make([]byte, browserLength)
+		_, _ = rand.Read(fresh) // never fails: it aborts the process instead
+		value = base64.RawURLEncoding.EncodeToString(fresh)
+		x.cookies.ceremony = value
+		http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).ceremony, value, 0))
+	}
+	return ceremony.Party{User: x.user, Origin: x.origin.text, Browser: passkey.DigestOf(value), Session: x.session}
+}
+
+// cookie returns one of the gate's cookies. SameSite=Lax, so that a link from a chat opens the console as it did before.
+func (g *Gate) cookie(x *exchange, name, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: x.origin.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// refusalOf finds the refusal in an error; what is none is internal.
+func refusalOf(err error) passkey.Refusal {
+	var refusal passkey.Refusal
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	return passkey.Internal
+}

@@ -1,0 +1,204 @@
+package gate
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/stepgate/stepgate/assets"
+	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/authenticators"
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/strictjson"
+)
+
+// listPasskeys serves the account page, or the list as JSON to a client that does not prefer HTML.
+func (g *Gate) listPasskeys(x *exchange, b *Backend) {
+	account, err := b.Ceremonies.Account(x.r.Context(), x.user)
+	if err != nil {
+		g.fail(x, "reading account", err)
+		return
+	}
+	rows := make([]assets.Passkey, 0, len(account.Passkeys))
+	for _, p := range account.Passkeys {
+		rows = append(rows, row(p))
+	}
+	if !prefersHTML(x.r.Header.Values("Accept")) && !isNavigation(x.r) {
+		g.writeJSON(x, http.StatusOK, map[string][]assets.Passkey{"passkeys": rows})
+		return
+	}
+	g.party(x)
+	g.writePage(x, http.StatusOK, assets.Account{
+		Common: g.common(x), Passkeys: rows, Max: g.cfg.MaxPasskeys, FirstUse: account.User.Version == 0, Timeout: g.cfg.ChallengeTTL,
+	})
+}
+
+// row is a passkey as the account page and the JSON list show it.
+func row(p passkey.Passkey) assets.Passkey {
+	r := assets.Passkey{
+		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
+		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: p.Reach().String(), CreatedAt: p.CreatedAt.UTC(),
+	}
+	if !p.LastUsedAt.IsZero() {
+		used := p.LastUsedAt.UTC()
+		r.LastUsedAt = &used
+	}
+	return r
+}
+
+// startAuthorization starts the ceremony that adding or removing a passkey needs (design.md rule 9).
+func (g *Gate) startAuthorization(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "action", "id")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	action, actionErr := body.String("action")
+	id, idErr := body.String("id")
+	purpose := ceremony.Purpose{Action: passkey.Action(action), Target: id}
+	switch {
+	case actionErr != nil || idErr != nil,
+		purpose.Action != passkey.Add && purpose.Action != passkey.Remove,
+		purpose.Action == passkey.Add && id != "",
+		purpose.Action == passkey.Remove && id == "":
+		g.refuse(x, passkey.BodyMalformed)
+		return
+	}
+	party := g.party(x)
+	if g.limited(x, b, party) {
+		return
+	}
+	options, err := b.Ceremonies.Start(x.r.Context(), party, purpose)
+	if err != nil {
+		g.refuseCeremony(x, purpose.Action, err)
+		return
+	}
+	g.writeJSON(x, http.StatusOK, options)
+}
+
+// startRegistration starts registering a passkey: the first on the first factor alone, any other with the answer to an
+// "add" ceremony.
+func (g *Gate) startRegistration(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "name", "authorization")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	name, err := body.String("name")
+	if err != nil {
+		g.refuse(x, passkey.BodyMalformed)
+		return
+	}
+	action, authorization := authorizationIn(body)
+	party := g.party(x)
+	if g.limited(x, b, party) {
+		return
+	}
+	options, err := b.Ceremonies.StartRegistration(x.r.Context(), party, name, authorization)
+	if err != nil {
+		g.refuseCeremony(x, action, err)
+		return
+	}
+	if authorization != nil {
+		event := x.event(audit.CeremonyFinished)
+		event.Action = passkey.Add
+		g.cfg.Audit.Record(event)
+	}
+	g.writeJSON(x, http.StatusOK, options)
+}
+
+func authorizationIn(body strictjson.Object) (passkey.Action, []byte) {
+	if body.Has("authorization") {
+		return passkey.Add, body["authorization"]
+	}
+	return passkey.FirstUse, nil
+}
+
+func (g *Gate) finishRegistration(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "credential", "name")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	name, err := body.String("name")
+	if err != nil || !body.Has("credential") {
+		g.refuse(x, passkey.BodyMalformed)
+		return
+	}
+	party := g.party(x)
+	registered, err := b.Ceremonies.FinishRegistration(x.r.Context(), party, name, body["credential"])
+	if err != nil {
+		g.refuseCeremony(x, passkey.Another, err)
+		return
+	}
+	b.Views.Forget(x.user)
+	b.Limiter.prove(x.user, party.Browser)
+	event := x.event(audit.PasskeyRegistered)
+	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), passkey.Another, registered.Passkey.Reach().String()
+	if registered.First {
+		event.Action = passkey.FirstUse
+	}
+	g.cfg.Audit.Record(event)
+	g.writeJSON(x, http.StatusCreated, row(registered.Passkey))
+}
+
+func (g *Gate) renamePasskey(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "name")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	name, err := body.String("name")
+	if err != nil {
+		g.refuse(x, passkey.BodyMalformed)
+		return
+	}
+	renamed, err := b.Ceremonies.Rename(x.r.Context(), x.user, g.idOf(x), name)
+	if err != nil {
+		g.refuseStored(x, "renaming passkey", err)
+		return
+	}
+	event := x.event(audit.PasskeyRenamed)
+	event.Passkey = renamed.ShortID()
+	g.cfg.Audit.Record(event)
+	g.writeJSON(x, http.StatusOK, row(renamed))
+}
+
+func (g *Gate) removePasskey(x *exchange, b *Backend) {
+	body, err := readBody(x.w, x.r, x.origin.text, "authorization")
+	if err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	if !body.Has("authorization") {
+		g.refuse(x, passkey.AuthorizationNeeded)
+		return
+	}
+	removed, err := b.Ceremonies.Remove(x.r.Context(), g.party(x), g.idOf(x), body["authorization"])
+	b.Views.Forget(x.user) // also on an error: the answer may have been lost after the write
+	if err != nil {
+		g.refuseCeremony(x, passkey.Remove, err)
+		return
+	}
+	event := x.event(audit.PasskeyRemoved)
+	event.Passkey = removed.ShortID()
+	g.cfg.Audit.Record(event)
+	setPrivate(x.w.Header())
+	x.w.WriteHeader(http.StatusNoContent)
+}
+
+// idOf returns the passkey's id in the path.
+func (g *Gate) idOf(x *exchange) string {
+	return strings.TrimPrefix(x.in.Original.Path, g.cfg.Path+"/passkeys/")
+}
+
+// refuseStored answers an error of a change that needs no ceremony.
+func (g *Gate) refuseStored(x *exchange, doing string, err error) {
+	if refusal := refusalOf(err); refusal != passkey.StoreUnavailable && refusal != passkey.Internal {
+		g.refuse(x, refusal)
+		return
+	}
+	g.fail(x, doing, err)
+}

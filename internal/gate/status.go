@@ -1,0 +1,72 @@
+package gate
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
+)
+
+// statusAnswer tells an app whether this client holds a grant: how old, how strong, until when. The times are about the
+// block's own demand; Proofs hold what any other needs.
+type statusAnswer struct {
+	User      string          `json:"user"`
+	SteppedUp bool            `json:"stepped_up"`           // the block's own demand is met
+	Reason    passkey.Refusal `json:"reason,omitempty"`     // why not
+	Level     string          `json:"level,omitempty"`      // of the proof that meets it
+	At        *time.Time      `json:"at,omitempty"`         // when that passkey was used
+	Age       *int64          `json:"age,omitempty"`        // seconds since then
+	ExpiresAt *time.Time      `json:"expires_at,omitempty"` // when it is too old
+	Passkey   string          `json:"passkey,omitempty"`    // short id
+	Proofs    []proofStatus   `json:"proofs"`
+}
+
+type proofStatus struct {
+	Level string    `json:"level"`
+	At    time.Time `json:"at"`
+	Age   int64     `json:"age"`
+}
+
+func (g *Gate) status(x *exchange, b *Backend) {
+	answer := statusAnswer{User: x.user, Proofs: []proofStatus{}}
+	decision, known, err := g.judge(x, b, g.cfg.Default.Demand)
+	if err != nil {
+		g.fail(x, "reading user", err)
+		return
+	}
+	now := g.cfg.Now()
+	answer.SteppedUp, answer.Reason = decision.Allow, decision.Reason
+	if decision.Allow {
+		at := decision.Proof.Time()
+		age, expires := int64(now.Sub(at)/time.Second), at.Add(g.cfg.Default.Demand.MaxAge)
+		answer.Level, answer.At, answer.Age, answer.ExpiresAt = decision.Proof.Level.String(), &at, &age, &expires
+		answer.Passkey = known.seen.short(decision.Proof.Passkey)
+	}
+	for _, p := range known.grant.Proofs() {
+		of := policy.Judge(policy.Demand{Level: p.Level, MaxAge: g.longest}, &known.grant, &known.facts, now)
+		if of.Allow && of.Proof == p {
+			answer.Proofs = append(answer.Proofs, proofStatus{Level: p.Level.String(), At: p.Time(), Age: int64(now.Sub(p.Time()) / time.Second)})
+		}
+	}
+	g.writeJSON(x, http.StatusOK, answer)
+}
+
+// logout ends all of the user's grants, on every gateway and in every browser, and clears this one's.
+func (g *Gate) logout(x *exchange, b *Backend) {
+	if _, err := readBody(x.w, x.r, x.origin.text); err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	err := b.Ceremonies.Revoke(x.r.Context(), x.user)
+	b.Views.Forget(x.user)
+	if err != nil {
+		g.refuseStored(x, "revoking grants", err)
+		return
+	}
+	g.cfg.Audit.Record(x.event(audit.GrantsRevoked))
+	http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, "", -1))
+	setPrivate(x.w.Header())
+	x.w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,128 @@
+package gate
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/stepgate/stepgate/internal/grant"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// maxViews bounds how many users' views are held. At about 500 bytes each that is 50 MB at the most.
+const maxViews = 100_000
+
+// view is what the gate knows of a user, as of readAt: enough to judge grants without asking the store.
+type view struct {
+	user   passkey.Digest
+	epoch  passkey.Epoch
+	live   []grant.PasskeyID
+	shorts []string // the short ids of live, in text
+	readAt time.Time
+}
+
+// Views caches users' state for at most the revocation lag. A removed passkey or revoked grant is honoured for no longer
+// than that; a lag of 0 reads at every request. Safe for concurrent use.
+type Views struct {
+	read    func(ctx context.Context, user string) (passkey.Account, error)
+	now     func() time.Time
+	lag     time.Duration
+	timeout time.Duration
+
+	cache   *lru.Cache[string, *view]
+	flights singleflight.Group
+	mu      sync.Mutex // orders put against Forget
+	changes atomic.Uint64
+}
+
+// NewViews returns an empty cache over read, which must be strongly consistent.
+func NewViews(read func(ctx context.Context, user string) (passkey.Account, error), lag, timeout time.Duration, now func() time.Time) *Views {
+	cache, err := lru.New[string, *view](maxViews)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return &Views{read: read, now: now, lag: lag, timeout: timeout, cache: cache}
+}
+
+// get returns a view younger than the lag. It asks the store only when it has none; concurrent requests for one user
+// share one read.
+func (v *Views) get(ctx context.Context, user string) (*view, error) {
+	if cached, ok := v.cache.Get(user); ok {
+		if age := v.now().Sub(cached.readAt); age >= 0 && age < v.lag {
+			return cached, nil
+		}
+	}
+	return v.refresh(ctx, user)
+}
+
+// refresh reads the user now. With a lag of 0 nothing is shared: a flight under way may have read before a revocation
+// that was acknowledged since.
+func (v *Views) refresh(ctx context.Context, user string) (*view, error) {
+	if v.lag <= 0 {
+		return v.load(ctx, user)
+	}
+	flight := v.flights.DoChan(user, func() (any, error) {
+		// One caller going away must not fail the others; the read has its own time limit.
+		return v.load(context.WithoutCancel(ctx), user)
+	})
+	select {
+	case result := <-flight:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*view), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (v *Views) load(ctx context.Context, user string) (*view, error) {
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
+	defer cancel()
+	changes := v.changes.Load()
+	readAt := v.now() // the age counts from before the read
+	account, err := v.read(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	fresh := &view{user: passkey.DigestOf(user), epoch: account.User.Epoch, readAt: readAt}
+	for _, p := range account.Passkeys {
+		fresh.live = append(fresh.live, passkeyID(p.ID))
+		fresh.shorts = append(fresh.shorts, p.ShortID())
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.changes.Load() == changes { // else the read may predate a change made here
+		v.cache.Add(user, fresh)
+	}
+	return fresh, nil
+}
+
+// Forget drops what is known of a user, because this gateway just changed it.
+func (v *Views) Forget(user string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.changes.Add(1)
+	v.cache.Remove(user)
+	v.flights.Forget(user)
+}
+
+// short returns the text form of a live passkey's id.
+func (v *view) short(id grant.PasskeyID) string {
+	for i := range v.live {
+		if v.live[i] == id {
+			return v.shorts[i]
+		}
+	}
+	return ""
+}
+
+func passkeyID(credentialID []byte) grant.PasskeyID {
+	sum := sha256.Sum256(credentialID)
+	return grant.PasskeyID(sum[:16])
+}
