@@ -3,7 +3,6 @@ package boltstore
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -25,7 +24,7 @@ func (db *DB) Sweep(now time.Time) (removed int, err error) {
 			return err
 		})
 		if err != nil {
-			return removed, fmt.Errorf("sweeping expired challenges: %w", err)
+			return removed, describe("sweeping expired challenges", err)
 		}
 		if removed += n; n < sweepBatch {
 			return removed, nil

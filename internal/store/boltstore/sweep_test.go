@@ -76,9 +76,8 @@ func TestSweepMany(t *testing.T) {
 		t.Errorf("consuming the one that is left: %v", err)
 	}
 	db.Close()
-	if n, err := db.Sweep(now); n != 0 || err == nil {
-		t.Errorf("Sweep after closing: %d, %v", n, err)
-	}
+	_, err := db.Sweep(now)
+	unavailable(t, "Sweep after closing", err)
 }
 
 // The sweeper sweeps on its own and ends with Close: the bubble's clock is not the machine's, and a goroutine left in the
