@@ -268,7 +268,7 @@ func TestLevels(t *testing.T) {
 func TestAddStrengthens(t *testing.T) {
 	w, usb, phone := newWorld(t), key(), synced()
 	w.enrol(ada, phone)
-	early := w.authorize(ada, add, phone)
+	early := w.reply(ada, add, phone)
 	w.enrolAnother(ada, phone, usb)
 	_, err := w.finish(ada, add, early)
 	refused(t, err, passkey.LevelUnreachable)

@@ -114,8 +114,8 @@ func (w *world) authenticate(p ceremony.Party, purpose ceremony.Purpose, a *auth
 	return w.finish(p, purpose, must(a.Authenticate(w.start(p, purpose), p.Origin, lies...))(w.t))
 }
 
-// authorize runs an authentication up to the reply.
-func (w *world) authorize(p ceremony.Party, purpose ceremony.Purpose, a *authtest.Authenticator) []byte {
+// reply starts an authentication and returns the honest reply to it.
+func (w *world) reply(p ceremony.Party, purpose ceremony.Purpose, a *authtest.Authenticator) []byte {
 	w.t.Helper()
 	return must(a.Authenticate(w.start(p, purpose), p.Origin))(w.t)
 }
@@ -139,7 +139,7 @@ func (w *world) enrol(p ceremony.Party, a *authtest.Authenticator) passkey.Passk
 // enrolAnother registers another passkey, authorised with one on by.
 func (w *world) enrolAnother(p ceremony.Party, by, a *authtest.Authenticator) passkey.Passkey {
 	w.t.Helper()
-	reply := must(a.Register(w.startRegistration(p, "", w.authorize(p, add, by)), p.Origin))(w.t)
+	reply := must(a.Register(w.startRegistration(p, "", w.reply(p, add, by)), p.Origin))(w.t)
 	return must(w.finishRegistration(p, "", reply))(w.t).Passkey
 }
 
@@ -215,6 +215,7 @@ type faulty struct {
 	rename   func() error
 	remove   func() error
 	revoke   func() error
+	record   func(*passkey.Challenge) // changes what Consume returns
 }
 
 func told(fault func() error) error {
@@ -235,7 +236,11 @@ func (f *faulty) Consume(ctx context.Context, c passkey.Claim, now time.Time) (p
 	if err := told(f.consume); err != nil {
 		return passkey.Challenge{}, passkey.Account{}, err
 	}
-	return f.Store.Consume(ctx, c, now)
+	record, account, err := f.Store.Consume(ctx, c, now)
+	if f.record != nil {
+		f.record(&record)
+	}
+	return record, account, err
 }
 
 func (f *faulty) Account(ctx context.Context, user string) (passkey.Account, error) {
