@@ -110,6 +110,21 @@ func (a *Authenticator) Credentials() []Credential {
 	return held
 }
 
+// Hold adds a credential whose private key is known: raw is the scalar of an EC key, or the seed of an Ed25519 key. A
+// credential with the same id is replaced.
+func (a *Authenticator) Hold(c Credential, algorithm Algorithm, raw []byte) error {
+	k, err := newKey(algorithm, 0, bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	c.key = k
+	a.Forget(c.ID)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.credentials = append(a.credentials, &c)
+	return nil
+}
+
 // Forget removes a credential, as a user who resets the authenticator would.
 func (a *Authenticator) Forget(id []byte) {
 	a.mu.Lock()

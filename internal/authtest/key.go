@@ -21,6 +21,7 @@ const (
 	ES256 Algorithm = -7
 	EdDSA Algorithm = -8
 	ES384 Algorithm = -35
+	ES512 Algorithm = -36
 	RS256 Algorithm = -257
 )
 
@@ -55,6 +56,8 @@ func newKey(algorithm Algorithm, bits int, random io.Reader) (key, error) {
 		return newEC(elliptic.P256(), crypto.SHA256, algorithm, 1, random)
 	case ES384:
 		return newEC(elliptic.P384(), crypto.SHA384, algorithm, 2, random)
+	case ES512:
+		return newEC(elliptic.P521(), crypto.SHA512, algorithm, 3, random)
 	case EdDSA:
 		seed := make([]byte, ed25519.SeedSize)
 		if _, err := io.ReadFull(random, seed); err != nil {
@@ -76,11 +79,13 @@ type ecKey struct {
 
 // newEC draws the private scalar itself: ecdsa.GenerateKey takes no account of the source it is given.
 func newEC(curve elliptic.Curve, hash crypto.Hash, algorithm Algorithm, curveID int, random io.Reader) (key, error) {
-	scalar := make([]byte, (curve.Params().BitSize+7)/8)
+	bits := curve.Params().BitSize
+	scalar := make([]byte, (bits+7)/8)
 	for {
 		if _, err := io.ReadFull(random, scalar); err != nil {
 			return nil, err
 		}
+		scalar[0] >>= (8 - bits%8) % 8
 		if private, err := ecdsa.ParseRawPrivateKey(curve, scalar); err == nil {
 			return ecKey{private, hash, algorithm, curveID}, nil
 		}

@@ -80,6 +80,9 @@ func newWorld(t testing.TB, changes ...func(*ceremony.Config)) *world {
 	for _, change := range changes {
 		change(&config)
 	}
+	if config.RPID != rpID {
+		config.Store = db.For(config.RPID)
+	}
 	s, err := ceremony.New(config)
 	if err != nil {
 		t.Fatal(err)
