@@ -324,7 +324,7 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	now := g.cfg.Now()
 	decision := e.judge(x, demanded, seen, now)
 	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
-	if outdated && e.grant.Proofs()[0].At >= seen.readAt.UnixNano() {
+	if outdated && e.grant.Latest() >= seen.readAt.UnixNano() {
 		if seen, err = b.Views.refresh(x.r.Context(), x.user); err != nil {
 			return policy.Decision{}, evidence{}, err
 		}

@@ -41,6 +41,9 @@ func readPath(escaped string) reading {
 			last, percent = c, 0
 			continue
 		}
+		if c == '?' || c == '#' {
+			return ambiguous // no escaped path holds them
+		}
 		if c == '%' {
 			if i+2 >= len(escaped) || !isHex(escaped[i+1]) || !isHex(escaped[i+2]) {
 				return ambiguous

@@ -15,7 +15,7 @@ func TestReadPath(t *testing.T) {
 		},
 		debatable: {"//", "//admin", "/a//b", "/a/b//", "/admin%2Fx", "/admin%2fx", "/admin;x/y", "/;/admin", "/a%3Bb", "/a;b"},
 		ambiguous: {
-			"", "*", "admin", "http://x/", "?x", // no path at all
+			"", "*", "admin", "http://x/", "?x", "/.?", "/a#b", // no path at all
 			"/.", "/..", "/./admin", "/a/../b", "/a/..", "/%2e%2e/admin", "/%2E%2E", "/.%2e/x", "/a%2f..%2fb", "/a%2f..", // dot segments
 			"/public/..;/admin", "/..;x", "/a/.;", // dot segments with a parameter
 			`/a\b`, "/%5cadmin", "/a%5C..%5Cb", // back slashes

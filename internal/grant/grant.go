@@ -40,37 +40,34 @@ type Grant struct {
 	Origin  passkey.Digest
 	Session passkey.Digest // zero when no first-factor session is bound
 	Epoch   passkey.Epoch
-	proofs  [MaxProofs]Proof // by rising level and, so that none is pointless, falling time
+	proofs  [MaxProofs]Proof // by rising level, one of each at most
 	count   int
 }
 
-// Proofs returns the proofs, weakest level first; each stronger one is older than the one before it.
+// Proofs returns the proofs, weakest level first.
 func (g *Grant) Proofs() []Proof { return g.proofs[:g.count] }
 
-// Add puts a proof into the grant. A proof that another one covers (at least as strong and at least as recent) is
-// dropped, so a new step-up never replaces a live one of a higher level.
+// Add puts a new proof into the grant. It takes the place of those of its level and below, and leaves those of a higher
+// level alone: a new step-up never replaces a live one that proved more. It is kept whatever the clocks of the gateways
+// that made the others said, or somebody could step up again and again in vain.
 func (g *Grant) Add(p Proof) {
-	var kept [MaxProofs]Proof
-	n := 0
-	placed := false
+	kept := [MaxProofs]Proof{p}
+	n := 1
 	for _, old := range g.Proofs() {
-		if old.Level >= p.Level && old.At >= p.At {
-			return // p adds nothing; what is there is already in order
+		if old.Level > p.Level {
+			kept[n], n = old, n+1
 		}
-	}
-	for _, old := range g.Proofs() {
-		if p.Level >= old.Level && p.At >= old.At {
-			continue
-		}
-		if !placed && old.Level > p.Level {
-			kept[n], n, placed = p, n+1, true
-		}
-		kept[n], n = old, n+1
-	}
-	if !placed {
-		kept[n], n = p, n+1
 	}
 	g.proofs, g.count = kept, n
+}
+
+// Latest returns when the most recent proof was made, in nanoseconds since the Unix epoch; 0 without proofs.
+func (g *Grant) Latest() int64 {
+	var latest int64
+	for _, p := range g.Proofs() {
+		latest = max(latest, p.At)
+	}
+	return latest
 }
 
 // Forget drops the proofs made before t, in nanoseconds since the Unix epoch: too old for any route.
@@ -141,7 +138,7 @@ func (g *Grant) decode(value []byte) error {
 		rest = rest[copy(p.Passkey[:], rest):]
 		p.Level, rest = passkey.Level(rest[0]), rest[1:]
 		p.At, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
-		inOrder := i == 0 || p.Level > read.proofs[i-1].Level && p.At < read.proofs[i-1].At
+		inOrder := i == 0 || p.Level > read.proofs[i-1].Level
 		if !p.Level.Valid() || !inOrder || p.At < 0 {
 			return ErrUnreadable
 		}

@@ -34,7 +34,7 @@ func full() grant.Grant {
 		User: passkey.DigestOf("alice"), Origin: passkey.DigestOf("https://console.example.com"),
 		Session: passkey.DigestOf("session"), Epoch: passkey.Epoch{1, 2, 3},
 	}
-	for level := passkey.Present; level <= passkey.Attested; level++ {
+	for level := passkey.Attested; level >= passkey.Present; level-- {
 		g.Add(grant.Proof{Passkey: grant.PasskeyID{byte(level)}, Level: level, At: 1000 - int64(level)})
 	}
 	return g
@@ -187,13 +187,12 @@ func TestAdd(t *testing.T) {
 		add  []grant.Proof
 		want []grant.Proof
 	}{
-		{"a new one replaces an older of its level", []grant.Proof{at(2, 1), at(2, 5)}, []grant.Proof{at(2, 5)}},
-		{"a stronger one replaces weaker ones", []grant.Proof{at(1, 1), at(2, 1), at(3, 5)}, []grant.Proof{at(3, 5)}},
+		{"a new one replaces one of its level", []grant.Proof{at(2, 1), at(2, 5)}, []grant.Proof{at(2, 5)}},
+		{"a stronger one replaces weaker ones", []grant.Proof{at(2, 1), at(1, 1), at(3, 5)}, []grant.Proof{at(3, 5)}},
 		{"a weaker one leaves a stronger one alive", []grant.Proof{at(3, 1), at(2, 5)}, []grant.Proof{at(2, 5), at(3, 1)}},
-		{"an older one adds nothing", []grant.Proof{at(2, 5), at(2, 1)}, []grant.Proof{at(2, 5)}},
-		{"older and weaker adds nothing", []grant.Proof{at(3, 5), at(1, 5)}, []grant.Proof{at(3, 5)}},
-		{"in the middle", []grant.Proof{at(1, 9), at(4, 1), at(2, 5)}, []grant.Proof{at(1, 9), at(2, 5), at(4, 1)}},
-		{"the same again", []grant.Proof{at(2, 5), at(2, 5)}, []grant.Proof{at(2, 5)}},
+		{"a new one counts though another clock was ahead", []grant.Proof{at(2, 5), at(2, 1)}, []grant.Proof{at(2, 1)}},
+		{"in the middle", []grant.Proof{at(4, 1), at(1, 9), at(2, 5)}, []grant.Proof{at(2, 5), at(4, 1)}},
+		{"one of each", []grant.Proof{at(4, 1), at(3, 2), at(2, 3), at(1, 4)}, []grant.Proof{at(1, 4), at(2, 3), at(3, 2), at(4, 1)}},
 	}
 	for _, test := range tests {
 		var g grant.Grant

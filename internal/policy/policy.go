@@ -73,7 +73,7 @@ func Judge(d Demand, g *grant.Grant, f *Facts, now time.Time) Decision {
 		return deny(passkey.GrantRevoked)
 	}
 	decision := deny(passkey.GrantPasskeyRemoved)
-	for _, p := range g.Proofs() { // weakest and most recent first
+	for _, p := range g.Proofs() { // weakest first
 		reason := judgeProof(d, p, f.Live, now)
 		if reason == "" {
 			return Decision{Allow: true, Proof: p}
