@@ -167,7 +167,7 @@ const DefaultPath = "/.stepgate"
 
 // CheckPath tells whether a prefix can be the gateway's own.
 func CheckPath(path string) error {
-	if len(path) < 2 || strings.HasSuffix(path, "/") || readPath(path) != clear || strings.ContainsAny(path, "%*{}?#") {
+	if len(path) < 2 || strings.HasSuffix(path, "/") || readPath(path) != clear || strings.ContainsAny(path, "%*{}?# ") {
 		return errors.New("path must begin with a slash, not end with one, and hold plain characters only, for example /.stepgate")
 	}
 	return nil
