@@ -679,10 +679,10 @@ function accountPage() {
     open.onclick = () => {
       if (current || left) return;
       clear();
-      show(page.firstUse === "true" ? "create" : "authorize");
-      prepare(page.firstUse === "true" ? options : authorize);
+      show(steps.authorize ? "authorize" : "create"); // a first passkey needs no authorization
+      prepare(steps.authorize ? authorize : options);
     };
-    steps.authorize.onsubmit = (event) => {
+    if (steps.authorize) steps.authorize.onsubmit = (event) => {
       event.preventDefault();
       ceremony($("button", steps.authorize), authorize, async (authorization) => {
         let given = await api("POST", "/passkeys/options", { name: "", authorization });

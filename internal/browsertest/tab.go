@@ -26,20 +26,26 @@ const patience = 20 * time.Second
 type Tab struct {
 	tb  testing.TB
 	ctx context.Context
-
-	mu       sync.Mutex
-	problems []string
+	log *complaints
 }
+
+type complaints struct {
+	mu   sync.Mutex
+	list []string
+}
+
+// In returns the same tab for use in a subtest, so that a failure ends that one.
+func (t *Tab) In(tb testing.TB) *Tab { return &Tab{tb: tb, ctx: t.ctx, log: t.log} }
 
 func newTab(tb testing.TB, parent context.Context, options ...chromedp.ContextOption) *Tab {
 	tb.Helper()
 	ctx, cancel := chromedp.NewContext(parent, options...)
 	tb.Cleanup(cancel)
-	t := &Tab{tb: tb, ctx: ctx}
+	t := &Tab{tb: tb, ctx: ctx, log: &complaints{}}
 	if err := chromedp.Do(ctx); err != nil {
 		tb.Fatalf("opening a tab: %v", err)
 	}
-	if err := chromedp.Listen(ctx, t.listen); err != nil {
+	if err := chromedp.Listen(ctx, t.log.listen); err != nil {
 		tb.Fatalf("listening to the tab: %v", err)
 	}
 	t.Call("Log.enable", nil, nil)
@@ -56,7 +62,7 @@ func (t *Tab) Sibling() *Tab {
 	return newTab(t.tb, t.ctx)
 }
 
-func (t *Tab) listen(event any) {
+func (c *complaints) listen(event any) {
 	var problem string
 	switch e := event.(type) {
 	case *runtime.EventExceptionThrown:
@@ -72,18 +78,18 @@ func (t *Tab) listen(event any) {
 		return
 	}
 	if problem != "" {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.problems = append(t.problems, problem)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.list = append(c.list, problem)
 	}
 }
 
 // Problems returns what the browser complained about so far: uncaught exceptions and violations of the content
 // security policy among them. Answers with an error status are not counted.
 func (t *Tab) Problems() []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return append([]string(nil), t.problems...)
+	t.log.mu.Lock()
+	defer t.log.mu.Unlock()
+	return append([]string(nil), t.log.list...)
 }
 
 // Call sends a raw command of the DevTools protocol, for those whose typed form does not work.
