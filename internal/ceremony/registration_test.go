@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/fxamacker/cbor/v2"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -208,6 +210,40 @@ func TestA35_SmallOrder(t *testing.T) {
 	w.enrol(ada, authtest.New(authtest.Config{Algorithm: authtest.EdDSA})) // positive control
 }
 
+// TestNotCanonicalEd25519: a y coordinate of p or more decodes in most libraries, to a point that has another encoding.
+func TestNotCanonicalEd25519(t *testing.T) {
+	for low := 0xed; low <= 0xff; low++ {
+		x := append([]byte{byte(low)}, bytes.Repeat([]byte{0xff}, 31)...)
+		for _, last := range []byte{0x7f, 0xff} {
+			x[31] = last
+			refused(t, ceremony.CheckKey(authtest.COSEKey{1: 1, 3: -8, -1: 6, -2: x}.CBOR()), passkey.KeyUnusable)
+		}
+	}
+}
+
+// TestLongStatement: a statement that verifies, with a member that makes it long.
+func TestLongStatement(t *testing.T) {
+	for size, want := range map[int]passkey.Refusal{100: "", 16 << 10: passkey.AttestationInvalid} {
+		w, a := newWorld(t), authtest.New(authtest.Config{Attestation: authtest.SelfAttestation})
+		long := authtest.AfterSigning(func(d *authtest.Draft) {
+			var object struct {
+				AttStmt map[string]any `cbor:"attStmt"`
+			}
+			if err := cbor.Unmarshal(d.AttestationObject, &object); err != nil {
+				t.Fatal(err)
+			}
+			object.AttStmt["x"] = make([]byte, size)
+			d.AttestationObject = authtest.AttestationObject("packed", object.AttStmt, d.AuthenticatorData)
+		})
+		_, err := w.finishRegistration(ada, "", must(a.Register(w.startRegistration(ada, "", nil), origin, long))(t))
+		if want != "" {
+			refused(t, err, want)
+		} else if err != nil {
+			t.Errorf("positive control: %v", err)
+		}
+	}
+}
+
 // TestInvalidCurvePoint: a point of another curve with the same prime, as in an invalid-curve attack.
 func TestInvalidCurvePoint(t *testing.T) {
 	good := must(ecdh.P256().NewPrivateKey(bytes.Repeat([]byte{1}, 32)))(t).PublicKey().Bytes()
@@ -373,6 +409,34 @@ func TestTooManyPasskeys(t *testing.T) {
 	_, err = w.finishRegistration(ada, "", must(key().Register(late, origin))(t))
 	refused(t, err, passkey.TooManyPasskeys)
 	same(t, len(w.account(ada.User).Passkeys), 3)
+}
+
+// TestTooManyPasskeysRace: the last free place goes to somebody else between deciding and writing.
+func TestTooManyPasskeysRace(t *testing.T) {
+	f := &faulty{}
+	w, a := newWorld(t, onFaulty(f), func(c *ceremony.Config) { c.MaxPasskeys = 2 }), key()
+	w.enrol(ada, a)
+	reply := must(key().Register(w.startRegistration(ada, "", w.reply(ada, add, a)), origin))(t)
+	f.register = func() error {
+		f.register = nil
+		w.enrolAnother(ada, a, key())
+		return nil
+	}
+	_, err := w.finishRegistration(ada, "", reply)
+	refused(t, err, passkey.TooManyPasskeys)
+	same(t, len(w.account(ada.User).Passkeys), 2)
+}
+
+// TestHandleChanged: a registration for a user handle that is no longer the user's would make a passkey that signs in as
+// nobody.
+func TestHandleChanged(t *testing.T) {
+	f := &faulty{}
+	w, a := newWorld(t, onFaulty(f)), key()
+	w.enrol(ada, a)
+	reply := must(key().Register(w.startRegistration(ada, "", w.reply(ada, add, a)), origin))(t)
+	f.record = func(c *passkey.Challenge) { c.Handle = make([]byte, passkey.HandleLength) }
+	_, err := w.finishRegistration(ada, "", reply)
+	refused(t, err, passkey.AuthorizationNeeded)
 }
 
 // TestParallelAnother: registrations at the same time are all written, up to the limit, and get different names.
