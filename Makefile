@@ -1,0 +1,76 @@
+# Stepgate's tasks. `make run` serves the example, `make test` passes every test on a fresh machine: it fetches what the
+# tests need and says so, or says what to install and fails. Nothing is skipped.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+AXE         := 4.14.1
+CACHE       := $(CURDIR)/.cache
+AXE_JS      := $(CACHE)/axe-core/axe.min.js
+FUZZTIME    ?= 60s
+BIN         ?= bin/stepgate
+
+.PHONY: help run build test check unit needs chromium bench fuzz clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: ## serve Caddyfile.example at http://localhost:8080
+	go run ./cmd/stepgate run --config Caddyfile.example
+
+build: ## build the binary into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/stepgate
+
+test: needs check unit ## run every check and test
+
+check: ## gofmt, go vet, staticcheck
+	@echo "== gofmt"
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "run gofmt on:"; echo "$$unformatted"; exit 1; fi
+	@echo "== go mod"
+	@go mod tidy -diff
+	@go mod verify
+	@echo "== go vet"
+	@go vet ./...
+	@echo "== staticcheck ($(STATICCHECK))"
+	@go run $(STATICCHECK) ./...
+
+unit: ## all tests with the race detector
+	@echo "== go test -race"
+	AXE_JS=$(AXE_JS) go test -race -timeout 20m ./...
+
+needs: chromium $(AXE_JS) ## fetch what the tests need
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl/"; exit 1; }
+
+# A real Chromium drives the pages. It is installed where that is possible without asking: as root on Debian or Ubuntu.
+chromium:
+	@if [ -n "$${CHROMIUM:-}" ]; then [ -x "$$CHROMIUM" ] || { echo "CHROMIUM names $$CHROMIUM, which can't be run"; exit 1; }; \
+	elif command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== installing Chromium for the browser tests (apt-get install chromium)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+		echo "The browser tests need Chromium. Install it (Debian, Ubuntu: sudo apt-get install chromium;"; \
+		echo "macOS: brew install --cask chromium), or set CHROMIUM to the path of one."; exit 1; \
+	fi
+
+# axe-core checks the pages for accessibility. It is a test tool: nothing of it is in the product.
+$(AXE_JS):
+	@command -v npm >/dev/null || { echo "The accessibility tests need npm (to fetch axe-core $(AXE)): install Node.js, https://nodejs.org"; exit 1; }
+	@echo "== fetching axe-core $(AXE) for the accessibility tests (npm pack)"
+	@mkdir -p $(CACHE) && cd $(CACHE) && npm pack --silent axe-core@$(AXE) >/dev/null
+	@rm -rf $(CACHE)/package && tar -xzf $(CACHE)/axe-core-$(AXE).tgz -C $(CACHE) package/axe.min.js package/LICENSE
+	@mkdir -p $(dir $(AXE_JS)) && mv $(CACHE)/package/* $(dir $(AXE_JS)) && rm -rf $(CACHE)/package $(CACHE)/axe-core-$(AXE).tgz
+
+bench: ## benchmarks of the hot path and of ceremonies
+	go test -run '^$$' -bench . -benchmem ./caddymodule ./internal/...
+
+fuzz: ## run every fuzz target for FUZZTIME (default 60s) each
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean: ## remove what the tasks made
+	rm -rf bin .cache
