@@ -228,7 +228,7 @@ func TestChallengeSays(t *testing.T) {
 		{"none and closed", func(c *assets.Challenge) { c.Passkeys, c.Suitable = 0, 0 },
 			[]string{`data-panel="closed"`, "ask the administrators"}},
 		{"none strong enough", func(c *assets.Challenge) { c.Suitable, c.Level = 0, "device_bound" },
-			[]string{`data-panel="add"`, "This needs a security key", "Yours can be copied between devices."}},
+			[]string{`data-panel="add"`, "opening this needs a stronger one", "This needs a security key", "Yours can be copied between devices."}},
 		{"attested", func(c *assets.Challenge) { c.Suitable, c.Level = 0, "attested" }, []string{"your organisation accepts"}},
 		{"no timeout", func(c *assets.Challenge) { c.Timeout = 0 }, []string{`data-timeout="300000"`}},
 	} {
@@ -252,7 +252,7 @@ func TestAccountSays(t *testing.T) {
 		change      func(*assets.Account)
 		want, never []string
 	}{
-		{"a list", nil, []string{"2 of 10", "Apple Passwords", "Synced", "This device only", "Never", "High: stays on one device", "Standard",
+		{"a list", nil, []string{"2 of 10", "Apple Passwords", "Synced", "This device only", "Never", "High", "Standard",
 			`data-id="secondid"`, `data-backup-eligible="false"`, `<time datetime="2026-11-21T16:30:00Z">21 November 2026, 16:30 UTC</time>`},
 			[]string{"aria-disabled", "only passkey"}},
 		{"the last one stays", func(a *assets.Account) { a.Passkeys = a.Passkeys[:1] },

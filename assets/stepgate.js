@@ -137,6 +137,16 @@ function complain(input, text) {
   input.focus();
 }
 
+// complainAbout does so for the refusals that are about a name, and says whether this was one.
+function complainAbout(input, failure) {
+  if (failure.code !== "name_taken" && failure.code !== "name_invalid") return false;
+  const { title, text } = explain(failure);
+  complain(input, `${title}. ${text}`);
+  page.state = "failed";
+  page.failure = failure.code;
+  return true;
+}
+
 // ---------------------------------------------------------------------------------------------- the gateway's API
 
 async function api(method, path, body) {
@@ -345,7 +355,7 @@ function ceremony(button, prepared, finish, { auto = false, box = alertBox, fail
         page.state = "ready";
         say("Press the button when you are ready.");
       } else if (!failed(failure)) {
-        button.dataset.label = "Try again";
+        if (!explain(failure).next) button.dataset.label = "Try again";
         warn(failure, { box });
       }
       if (prepared.renewable && failure.code !== "rate_limited") prepared.start().catch(() => {});
@@ -428,12 +438,7 @@ function creation(form, prepared, done, failed = () => false) {
     if (!input.value.trim()) return complain(input, "Give the passkey a name.");
     ceremony(button, prepared(), send, {
       again,
-      failed: (failure) => {
-        if (failure.code !== "name_taken" && failure.code !== "name_invalid") return failed(failure);
-        warn(failure, { focus: false });
-        complain(input, explain(failure).text);
-        return true;
-      },
+      failed: (failure) => complainAbout(input, failure) || failed(failure),
     });
   };
 }
@@ -505,8 +510,7 @@ function challengePage() {
       return true;
     }, (failure) => {
       if (!divert(failure)) {
-        button(name).dataset.label = "Try again";
-        button(name).textContent = "Try again";
+        if (!explain(failure).next) button(name).textContent = button(name).dataset.label = "Try again";
         warn(failure, { focus: false });
       }
       return false;
@@ -725,8 +729,7 @@ function accountPage() {
         toggle(false);
         say(`Renamed to “${renamed}”.`);
       } catch (failure) {
-        if (["name_taken", "name_invalid"].includes(failure.code)) complain(input, `${explain(failure).title}. ${explain(failure).text}`);
-        else warn(failure);
+        complainAbout(input, failure) || warn(failure);
       }
     };
   }

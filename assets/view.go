@@ -67,6 +67,9 @@ func (c Challenge) why() string {
 	if c.Passkeys == 0 {
 		return "This part of the console opens only with a passkey, and you have none here yet."
 	}
+	if c.Suitable == 0 && c.Because != "grant_level" {
+		return "You have a passkey, but opening this needs a stronger one."
+	}
 	switch c.Because {
 	case "grant_stale":
 		if c.MaxAge > 0 {
@@ -156,9 +159,9 @@ func levelWords(level string) string {
 	case "verified":
 		return "Standard"
 	case "device_bound":
-		return "High: stays on one device"
+		return "High"
 	case "attested":
-		return "Highest: proven hardware"
+		return "Highest"
 	}
 	return "Unknown"
 }

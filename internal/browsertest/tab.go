@@ -224,10 +224,12 @@ func (t *Tab) Viewport(width, height int) {
 		map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil)
 }
 
-// Scheme sets the preferred colour scheme: light or dark.
+// Scheme sets the preferred colour scheme: light or dark. It also asks for reduced motion, so that what is looked at
+// next is not between two colours.
 func (t *Tab) Scheme(scheme string) {
 	t.tb.Helper()
-	t.media(&emulation.MediaFeature{Name: "prefers-color-scheme", Value: scheme})
+	t.media(&emulation.MediaFeature{Name: "prefers-color-scheme", Value: scheme},
+		&emulation.MediaFeature{Name: "prefers-reduced-motion", Value: "reduce"})
 }
 
 // ForcedColors switches the system's high-contrast colours on.
