@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -93,7 +92,7 @@ type App struct {
 }
 
 // CaddyModule returns the Caddy module information.
-func (App) CaddyModule() caddy.ModuleInfo {
+func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "stepgate", New: func() caddy.Module { return new(App) }}
 }
 
@@ -102,44 +101,26 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.open = sync.OnceValues(a.openBackend)
 
-	if a.RPID == "" {
-		return errors.New("stepgate: rp_id is missing: give the domain that the passkeys belong to, for example `rp_id example.com`")
+	if err := a.check(); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
 	}
 	if len(a.Origins) == 0 {
 		a.Origins = []string{"https://" + a.RPID}
 	}
 	for _, origin := range a.Origins {
-		if err := checkOrigin(origin, a.RPID); err != nil {
-			return err
+		if err := checkOrigin(origin); err != nil {
+			return fmt.Errorf("stepgate: origins: %w", err)
 		}
-	}
-	switch a.Registration {
-	case "", "first_use":
-	case "invite":
-		return notBuilt("registration invite", "registration first_use")
-	default:
-		return fmt.Errorf("stepgate: registration %q: must be first_use", a.Registration)
-	}
-	switch a.Counter {
-	case "", "reject", "warn":
-	default:
-		return fmt.Errorf("stepgate: counter %q: must be reject or warn", a.Counter)
-	}
-	ttl := time.Duration(a.ChallengeTTL)
-	if ttl != 0 && (ttl < 30*time.Second || ttl > time.Hour) {
-		return fmt.Errorf("stepgate: challenge_ttl %s: must be from 30s to 1h", ttl)
-	}
-	if a.MaxPasskeys < 0 || a.MaxPasskeys > 100 {
-		return fmt.Errorf("stepgate: max_passkeys %d: must be from 1 to 100", a.MaxPasskeys)
+		if err := checkWithin(origin, a.RPID); err != nil {
+			return fmt.Errorf("stepgate: origins: %w", err)
+		}
 	}
 	a.lag = 5 * time.Second
 	if a.RevocationLag != nil {
-		if a.lag = time.Duration(*a.RevocationLag); a.lag < 0 || a.lag > time.Minute {
-			return fmt.Errorf("stepgate: revocation_lag %s: must be from 0 to 1m", a.lag)
-		}
+		a.lag = time.Duration(*a.RevocationLag)
 	}
 	a.service = ceremony.Config{
-		RPID: a.RPID, RPName: a.RPName, Origins: a.Origins, TTL: ttl, MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
+		RPID: a.RPID, RPName: a.RPName, Origins: a.Origins, TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
 	}
 	if a.service.TTL == 0 {
 		a.service.TTL = ceremony.DefaultTTL
@@ -169,7 +150,7 @@ func (a *App) loadStore(ctx caddy.Context) error {
 		Module string `json:"module"`
 	}
 	if json.Unmarshal(a.StoreRaw, &named) == nil && named.Module == "dynamodb" {
-		return notBuilt("store dynamodb", "store file")
+		return fmt.Errorf("stepgate: %w", notBuilt("store dynamodb", "store file"))
 	}
 	module, err := ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
@@ -192,8 +173,8 @@ func (a *App) readKeys() error {
 	replacer := caddy.NewReplacer()
 	var texts []string
 	for i, placeholder := range a.GrantKeys {
-		if !isSecretPlaceholder(placeholder) {
-			return fmt.Errorf("stepgate: grant_keys, number %d: must be a placeholder like {env.STEPGATE_GRANT_KEYS} or {file./run/secrets/stepgate}, never the key itself", i+1)
+		if err := checkKeyPlaceholder(placeholder); err != nil {
+			return fmt.Errorf("stepgate: grant_keys, number %d: %w", i+1, err)
 		}
 		text, err := replacer.ReplaceOrErr(placeholder, true, true)
 		if err != nil {
@@ -207,13 +188,6 @@ func (a *App) readKeys() error {
 	}
 	a.keys = keys
 	return nil
-}
-
-func isSecretPlaceholder(text string) bool {
-	inner, ok := strings.CutPrefix(text, "{")
-	inner, closed := strings.CutSuffix(inner, "}")
-	return ok && closed && !strings.ContainsAny(inner, "{}") &&
-		(strings.HasPrefix(inner, "env.") || strings.HasPrefix(inner, "file.")) && !strings.HasSuffix(inner, ".")
 }
 
 // Start opens the store. A store that can't be opened for a reason that waiting won't mend fails the load, and the
@@ -293,25 +267,6 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 		Ceremonies: service, Grants: grants, Demands: demands, Limiter: opened.Limiter,
 		Views: gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now),
 	}, nil
-}
-
-// notBuilt refuses a word that the design has and this version has not: it is never accepted and ignored.
-func notBuilt(word, instead string) error {
-	return fmt.Errorf("stepgate: `%s` is not built yet in this version; use `%s`", word, instead)
-}
-
-func checkOrigin(origin, rpID string) error {
-	if err := gate.CheckOrigin(origin); err != nil {
-		return fmt.Errorf("stepgate: %w", err)
-	}
-	host := strings.TrimPrefix(strings.TrimPrefix(origin, "https://"), "http://")
-	if i := strings.LastIndexByte(host, ':'); i >= 0 {
-		host = host[:i]
-	}
-	if host != rpID && !strings.HasSuffix(host, "."+rpID) {
-		return fmt.Errorf("stepgate: origin %q does not lie within rp_id %q: browsers would refuse its passkeys (origins outside need related_origins, which is not built yet in this version)", origin, rpID)
-	}
-	return nil
 }
 
 // Interface guards

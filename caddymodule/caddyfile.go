@@ -1,14 +1,18 @@
 package caddymodule
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/stepgate/stepgate/internal/gate"
 )
 
 func init() {
@@ -22,6 +26,7 @@ func init() {
 // parseApp reads the global option; its syntax stands at [App].
 func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // for the line
 		return nil, d.Err("stepgate is configured already: one relying party serves all sites")
 	}
 	app := new(App)
@@ -46,28 +51,28 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		var err error
 		switch word {
 		case "rp_id":
-			err = oneArg(d, &a.RPID)
+			err = oneArg(d, &a.RPID, checkDomain)
 		case "rp_name":
 			err = oneArg(d, &a.RPName)
 		case "origins":
-			err = someArgs(d, &a.Origins)
+			err = someArgs(d, &a.Origins, checkOrigin)
 		case "grant_keys":
-			err = someArgs(d, &a.GrantKeys)
+			err = someArgs(d, &a.GrantKeys, checkKeyPlaceholder)
 		case "store":
 			err = a.unmarshalStore(d)
 		case "challenge_ttl":
 			var ttl *caddy.Duration
-			if err = durationArg(d, &ttl); err == nil {
+			if err = durationArg(d, &ttl, checkTTL); err == nil {
 				a.ChallengeTTL = *ttl
 			}
 		case "registration":
-			err = oneArg(d, &a.Registration)
+			err = oneArg(d, &a.Registration, checkRegistration)
 		case "max_passkeys":
-			err = numberArg(d, &a.MaxPasskeys)
+			err = numberArg(d, &a.MaxPasskeys, checkMaxPasskeys)
 		case "counter":
-			err = oneArg(d, &a.Counter)
+			err = oneArg(d, &a.Counter, checkCounter)
 		case "revocation_lag":
-			err = durationArg(d, &a.RevocationLag)
+			err = durationArg(d, &a.RevocationLag, checkLag)
 		case "related_origins":
 			err = d.Err(notBuilt("related_origins", "origins").Error())
 		default:
@@ -76,6 +81,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
+	}
+	if a.RPID == "" {
+		return d.WrapErr(errNoRPID)
 	}
 	return nil
 }
@@ -139,15 +147,15 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		var err error
 		switch word {
 		case "user":
-			err = oneArg(h.Dispenser, &handler.User)
+			err = oneArg(h.Dispenser, &handler.User, checkUserSource)
 		case "fold_user":
 			handler.FoldUser, err = true, noArgs(h.Dispenser)
 		case "bind_session":
-			err = oneArg(h.Dispenser, &handler.BindSession)
+			err = oneArg(h.Dispenser, &handler.BindSession, checkSessionSource)
 		case "path":
-			err = oneArg(h.Dispenser, &handler.Path)
+			err = oneArg(h.Dispenser, &handler.Path, gate.CheckPath)
 		case "ambiguous_paths":
-			err = oneArg(h.Dispenser, &handler.AmbiguousPaths)
+			err = oneArg(h.Dispenser, &handler.AmbiguousPaths, checkAmbiguousPaths)
 		case "open", "protect":
 			var rule *Rule
 			if rule, err = parseRule(h); err == nil {
@@ -192,8 +200,8 @@ func parseRule(h httpcaddyfile.Helper) (*Rule, error) {
 			if err != nil {
 				return nil, err
 			}
-			if len(set) == 0 {
-				return nil, h.Err("an empty match block would match every request; use * if you mean that")
+			if err := checkSet(set); err != nil {
+				return nil, h.WrapErr(err)
 			}
 			rule.MatchRaw = append(rule.MatchRaw, set)
 			continue
@@ -229,8 +237,8 @@ func matcherOf(h httpcaddyfile.Helper) (caddy.ModuleMap, error) {
 	if err != nil {
 		return nil, h.WrapErr(err)
 	}
-	if len(set) == 0 {
-		return nil, h.Errf("matcher %s is empty and would match every request; use * if you mean that", token)
+	if err := checkSet(set); err != nil {
+		return nil, h.WrapErr(fmt.Errorf("%s: %w", token, err))
 	}
 	return set, nil
 }
@@ -239,17 +247,11 @@ func matcherOf(h httpcaddyfile.Helper) (caddy.ModuleMap, error) {
 func parseDemand(d *caddyfile.Dispenser, word string, maxAge **caddy.Duration, level, mode *string) (bool, error) {
 	switch word {
 	case "max_age":
-		if err := durationArg(d, maxAge); err != nil {
-			return true, err
-		}
-		if **maxAge <= 0 {
-			return true, d.Errf("max_age must be positive; to ask at every request there will be `once`, which is not built yet in this version")
-		}
-		return true, nil
+		return true, durationArg(d, maxAge, checkMaxAge)
 	case "level":
-		return true, oneArg(d, level)
+		return true, oneArg(d, level, checkLevel)
 	case "mode":
-		return true, oneArg(d, mode)
+		return true, oneArg(d, mode, checkMode)
 	case "once":
 		return true, d.Err(notBuilt("once", "max_age").Error())
 	}
@@ -260,6 +262,9 @@ func parseDemand(d *caddyfile.Dispenser, word string, maxAge **caddy.Duration, l
 type words map[string]bool
 
 func (w words) once(d *caddyfile.Dispenser, word string) error {
+	if word == "{" {
+		return d.Err("unexpected block: the word before it takes none")
+	}
 	if w[word] {
 		return d.Errf("%s is given twice", word)
 	}
@@ -274,49 +279,56 @@ func noArgs(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func oneArg(d *caddyfile.Dispenser, to *string) error {
+// oneArg reads the only argument of a word. The checks are those of the JSON twin; here their errors get file and line.
+func oneArg(d *caddyfile.Dispenser, to *string, checks ...func(string) error) error {
+	word := d.Val()
 	if !d.NextArg() || d.Val() == "" {
 		return d.ArgErr()
 	}
 	*to = d.Val()
+	for _, check := range checks {
+		if err := check(*to); err != nil {
+			return d.WrapErr(fmt.Errorf("%s: %w", word, err))
+		}
+	}
 	return noArgs(d)
 }
 
-func someArgs(d *caddyfile.Dispenser, to *[]string) error {
-	if *to = d.RemainingArgs(); len(*to) == 0 {
+func someArgs(d *caddyfile.Dispenser, to *[]string, check func(string) error) error {
+	word := d.Val()
+	for d.NextArg() {
+		if err := check(d.Val()); err != nil {
+			return d.WrapErr(fmt.Errorf("%s: %w", word, err))
+		}
+		*to = append(*to, d.Val())
+	}
+	if len(*to) == 0 {
 		return d.ArgErr()
 	}
 	return nil
 }
 
-func numberArg(d *caddyfile.Dispenser, to *int) error {
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	number, err := strconv.Atoi(text)
-	if err != nil || number < 1 {
-		return d.Errf("%q is no positive number", text)
-	}
-	*to = number
-	return nil
+func numberArg(d *caddyfile.Dispenser, to *int, check func(int) error) error {
+	return oneArg(d, new(string), func(text string) error {
+		number, err := strconv.Atoi(text)
+		if err != nil || number < 1 {
+			return fmt.Errorf("%q is no positive number", text)
+		}
+		*to = number
+		return check(number)
+	})
 }
 
-func durationArg(d *caddyfile.Dispenser, to **caddy.Duration) error {
-	var text string
-	if err := oneArg(d, &text); err != nil {
-		return err
-	}
-	parsed, err := caddy.ParseDuration(text)
-	if err != nil {
-		return d.Errf("%q is no duration: use for example 30s, 15m or 8h", text)
-	}
-	if parsed < 0 {
-		return d.Errf("duration %q is negative", text)
-	}
-	duration := caddy.Duration(parsed)
-	*to = &duration
-	return nil
+func durationArg(d *caddyfile.Dispenser, to **caddy.Duration, check func(time.Duration) error) error {
+	return oneArg(d, new(string), func(text string) error {
+		parsed, err := caddy.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("%q is no duration: use for example 30s, 15m or 8h", text)
+		}
+		duration := caddy.Duration(parsed)
+		*to = &duration
+		return check(parsed)
+	})
 }
 
 // Interface guard

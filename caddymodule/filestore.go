@@ -52,6 +52,9 @@ func (s *FileStore) Provision(caddy.Context) error {
 	if s.path, err = filepath.Abs(path); err != nil {
 		return fmt.Errorf("store file: finding absolute path: %w", err)
 	}
+	if s.path == keysPath(s.path) {
+		return fmt.Errorf("store file: %s: the ending .keys is that of the file with the grant keys, beside it; choose another", s.path)
+	}
 	return nil
 }
 
@@ -71,7 +74,7 @@ func (f *openFile) Destruct() error { return f.db.Close() }
 // Open implements [Store].
 func (s *FileStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
 	value, _, err := openFiles.LoadOrNew(s.path, func() (caddy.Destructor, error) {
-		db, err := boltstore.Open(s.path, boltstore.Options{Logger: logger})
+		db, err := boltstore.Open(s.path, boltstore.Options{Logger: liveLogger()})
 		if err != nil {
 			return nil, err
 		}
@@ -92,10 +95,14 @@ func (s *FileStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
 	}, nil
 }
 
+func keysPath(storePath string) string {
+	return strings.TrimSuffix(storePath, filepath.Ext(storePath)) + ".keys"
+}
+
 // keysBeside returns the keys kept beside a store file, and makes one where there are none. Only the holder of the file's
 // lock comes here, so nobody else makes one at the same time.
 func keysBeside(storePath string, logger *zap.Logger) (*grant.Keys, error) {
-	path := strings.TrimSuffix(storePath, filepath.Ext(storePath)) + ".keys"
+	path := keysPath(storePath)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeKeys(path); err != nil {
@@ -141,7 +148,9 @@ func makeKeys(path string) error {
 func (s *FileStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
 	if d.NextArg() {
-		s.Path = d.Val()
+		if s.Path = d.Val(); s.Path == "" {
+			return d.ArgErr() // perhaps of an environment variable that is not set: the default would surprise
+		}
 	}
 	if d.NextArg() {
 		return d.ArgErr()

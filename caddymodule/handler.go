@@ -98,8 +98,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app.handlers++
 	h.name = fmt.Sprintf("stepgate block %d (path %s, %d rules)", app.handlers, orDefault(h.Path, gate.DefaultPath), len(h.Rules))
 
-	if err := h.checkModes(); err != nil {
-		return err
+	if h.Once {
+		return fmt.Errorf("stepgate: %w", notBuilt("once", "max_age"))
+	}
+	if err := checkMode(h.Mode); err != nil {
+		return fmt.Errorf("stepgate: mode: %w", err)
+	}
+	if err := checkAmbiguousPaths(h.AmbiguousPaths); err != nil {
+		return fmt.Errorf("stepgate: ambiguous_paths: %w", err)
 	}
 	if h.user, err = newSource(orDefault(h.User, "{http.auth.user.id}"), false); err != nil {
 		return fmt.Errorf("stepgate: user: %w", err)
@@ -111,7 +117,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	block := policy.Demand{Level: passkey.Verified, MaxAge: 15 * time.Minute}
 	if block, err = overlay(block, h.MaxAge, h.Level); err != nil {
-		return err
+		return fmt.Errorf("stepgate: %w", err)
 	}
 	routes := make([]gate.Route, 0, len(h.Rules))
 	for i, rule := range h.Rules {
@@ -133,29 +139,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("stepgate: %w", err)
 	}
 	return nil
-}
-
-// checkModes refuses what is odd, and what the design has and this version has not.
-func (h *Handler) checkModes() error {
-	switch h.AmbiguousPaths {
-	case "", "refuse", "strictest":
-	default:
-		return fmt.Errorf("stepgate: ambiguous_paths %q: must be refuse or strictest", h.AmbiguousPaths)
-	}
-	if h.Once {
-		return notBuilt("once", "max_age")
-	}
-	return checkMode(h.Mode)
-}
-
-func checkMode(mode string) error {
-	switch mode {
-	case "", "enforce":
-		return nil
-	case "if_enrolled", "report":
-		return notBuilt("mode "+mode, "mode enforce")
-	}
-	return fmt.Errorf("stepgate: mode %q: must be enforce", mode)
 }
 
 func appOf(ctx caddy.Context) (*App, error) {

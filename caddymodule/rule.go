@@ -41,18 +41,20 @@ type Rule struct {
 
 // provision turns the rule into the gate's form. index is its place in the block, from 0.
 func (rule *Rule) provision(ctx caddy.Context, block policy.Demand, index int) (gate.Route, error) {
-	name := fmt.Sprintf("rule %d", index+1)
 	fail := func(err error) (gate.Route, error) {
 		return gate.Route{}, fmt.Errorf("stepgate: rules[%d]: %w", index, err)
 	}
 
+	if rule == nil { // null in JSON
+		return fail(errors.New("there is no rule"))
+	}
 	if rule.Once {
 		return fail(notBuilt("once", "max_age"))
 	}
 	if err := checkMode(rule.Mode); err != nil {
-		return fail(err)
+		return fail(fmt.Errorf("mode: %w", err))
 	}
-	route := gate.Route{Rule: policy.Rule{Name: name + ": " + rule.describe()}}
+	route := gate.Route{Rule: policy.Rule{Name: fmt.Sprintf("rule %d: %s", index+1, rule.describe())}}
 	var err error
 	switch rule.Action {
 	case "open":
@@ -71,8 +73,8 @@ func (rule *Rule) provision(ctx caddy.Context, block policy.Demand, index int) (
 		return fail(errors.New("no matcher given: say which requests the rule is about"))
 	}
 	for _, set := range rule.MatchRaw {
-		if len(set) == 0 {
-			return fail(errors.New("an empty matcher would match every request; use * if you mean that"))
+		if err := checkSet(set); err != nil {
+			return fail(err)
 		}
 		if rule.Action == "protect" {
 			if err := coverBare(set); err != nil {
@@ -86,43 +88,6 @@ func (rule *Rule) provision(ctx caddy.Context, block policy.Demand, index int) (
 	}
 	route.Match = func(r *http.Request) (bool, error) { return sets.AnyMatchWithError(r) }
 	return route, nil
-}
-
-func loadMatchers(ctx caddy.Context, rule *Rule) (caddyhttp.MatcherSets, error) {
-	loaded, err := ctx.LoadModule(rule, "MatchRaw")
-	if err != nil {
-		return nil, fmt.Errorf("loading matchers: %w", err)
-	}
-	var sets caddyhttp.MatcherSets
-	if err := sets.FromInterface(loaded); err != nil {
-		return nil, fmt.Errorf("loading matchers: %w", err)
-	}
-	return sets, nil
-}
-
-// coverBare makes `/x/*` cover `/x` too: to most upstreams both are the same page, and a rule that guards the one but
-// not the other surprises everybody but the attacker.
-func coverBare(set caddy.ModuleMap) error {
-	raw, ok := set["path"]
-	if !ok {
-		return nil
-	}
-	var paths []string
-	if err := json.Unmarshal(raw, &paths); err != nil {
-		return fmt.Errorf("reading path matcher: %w", err)
-	}
-	for _, path := range paths {
-		bare, wild := strings.CutSuffix(path, "/*")
-		if wild && bare != "" && !slices.Contains(paths, bare) {
-			paths = append(paths, bare)
-		}
-	}
-	covered, err := json.Marshal(paths)
-	if err != nil {
-		return err
-	}
-	set["path"] = covered
-	return nil
 }
 
 // describe names what a rule matches, for logs: its paths where it has any.
@@ -145,23 +110,16 @@ func (rule *Rule) describe() string {
 // overlay returns a demand with what is said in its place.
 func overlay(d policy.Demand, maxAge *caddy.Duration, level string) (policy.Demand, error) {
 	if maxAge != nil {
-		switch d.MaxAge = time.Duration(*maxAge); {
-		case d.MaxAge == 0:
-			return d, errors.New("max_age 0 would let nothing pass; to ask at every request there will be `once`, which is not built yet in this version")
-		case d.MaxAge < 0:
-			return d, fmt.Errorf("max_age %s: must be positive", d.MaxAge)
+		d.MaxAge = time.Duration(*maxAge)
+		if err := checkMaxAge(d.MaxAge); err != nil {
+			return d, fmt.Errorf("max_age: %w", err)
 		}
 	}
-	switch level {
-	case "":
-	case "attested":
-		return d, notBuilt("level attested", "level device_bound")
-	default:
-		parsed, err := passkey.ParseLevel(level)
-		if err != nil {
-			return d, err
+	if level != "" {
+		if err := checkLevel(level); err != nil {
+			return d, fmt.Errorf("level: %w", err)
 		}
-		d.Level = parsed
+		d.Level, _ = passkey.ParseLevel(level)
 	}
 	return d, nil
 }

@@ -16,8 +16,19 @@ type source struct {
 
 const headerPlaceholder = "http.request.header."
 
-// fromClient are placeholders that hold what a client wrote, whatever the first factor does.
-var fromClient = []string{"http.request.cookie.", "http.request.uri", "http.request.orig_uri", "http.request.body", "http.request.method", "http.request.host", "http.request.remote"}
+// clientWrites reports whether a placeholder holds what a client wrote, whatever the first factor does. Of what Caddy
+// says about a request, only headers (which the first factor sets) and verified client certificates can be a user.
+func clientWrites(inner string) bool {
+	if name, ok := strings.CutPrefix(inner, headerPlaceholder); ok {
+		switch http.CanonicalHeaderKey(name) {
+		case "Authorization", "Cookie", "Forwarded", "Host", "Origin", "Proxy-Authorization", "Referer", "User-Agent", "X-Forwarded-For":
+			return true
+		}
+		return false
+	}
+	return strings.HasPrefix(inner, "http.request.") && !strings.HasPrefix(inner, "http.request.tls.client.") ||
+		inner == "http.vars.client_ip"
+}
 
 // newSource reads a placeholder. Whole and only: a text around it would let two users share a name. clientMay allows what
 // a client wrote: it may name a session, since the first factor checks it, but never a user.
@@ -27,12 +38,11 @@ func newSource(placeholder string, clientMay bool) (source, error) {
 	if !ok || !closed || inner == "" || strings.ContainsAny(inner, "{}") {
 		return source{}, fmt.Errorf("%q: must be exactly one placeholder, for example {http.auth.user.id} or {http.request.header.X-Auth-Request-Email}", placeholder)
 	}
-	if !clientMay {
-		for _, prefix := range fromClient {
-			if strings.HasPrefix(inner, prefix) {
-				return source{}, fmt.Errorf("%q: clients write this themselves, so it can't say who they are; use what the first factor sets", placeholder)
-			}
-		}
+	if !clientMay && clientWrites(inner) {
+		return source{}, fmt.Errorf("%q: clients write this themselves, so it can't say who they are; use what the first factor sets", placeholder)
+	}
+	if strings.HasPrefix(inner, "http.request.body") {
+		return source{}, fmt.Errorf("%q: the gate does not read bodies", placeholder)
 	}
 	s := source{key: inner}
 	if name, isHeader := strings.CutPrefix(inner, headerPlaceholder); isHeader {
@@ -40,8 +50,21 @@ func newSource(placeholder string, clientMay bool) (source, error) {
 			return source{}, fmt.Errorf("%q: names no header", placeholder)
 		}
 		s.header = http.CanonicalHeaderKey(name)
+		if strings.HasPrefix(s.header, "X-Stepgate-") {
+			return source{}, fmt.Errorf("%q: the gate sets these headers itself and takes clients' copies out, so no first factor can use them", placeholder)
+		}
 	}
 	return s, nil
+}
+
+func checkUserSource(placeholder string) error {
+	_, err := newSource(placeholder, false)
+	return err
+}
+
+func checkSessionSource(placeholder string) error {
+	_, err := newSource(placeholder, true)
+	return err
 }
 
 // read returns the value, or "" where there is none or, for a header, several: somebody added theirs to the first

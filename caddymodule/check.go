@@ -1,0 +1,173 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// The checks of single values. The Caddyfile and the JSON configuration share them, so that neither accepts what the
+// other refuses; the Caddyfile adds file and line.
+
+// notBuilt refuses a word that the design has and this version has not: it is never accepted and ignored.
+func notBuilt(word, instead string) error {
+	return fmt.Errorf("`%s` is not built yet in this version; use `%s`", word, instead)
+}
+
+var errNoRPID = errors.New("rp_id is missing: give the domain that the passkeys belong to, for example `rp_id example.com`")
+
+// check looks at each option by itself. Zero values are the defaults.
+func (a *App) check() error {
+	if a.RPID == "" {
+		return errNoRPID
+	}
+	if err := checkDomain(a.RPID); err != nil {
+		return fmt.Errorf("rp_id: %w", err)
+	}
+	if err := checkRegistration(a.Registration); err != nil {
+		return fmt.Errorf("registration: %w", err)
+	}
+	if err := checkCounter(a.Counter); err != nil {
+		return fmt.Errorf("counter: %w", err)
+	}
+	if a.ChallengeTTL != 0 {
+		if err := checkTTL(time.Duration(a.ChallengeTTL)); err != nil {
+			return fmt.Errorf("challenge_ttl: %w", err)
+		}
+	}
+	if a.MaxPasskeys != 0 {
+		if err := checkMaxPasskeys(a.MaxPasskeys); err != nil {
+			return fmt.Errorf("max_passkeys: %w", err)
+		}
+	}
+	if a.RevocationLag != nil {
+		if err := checkLag(time.Duration(*a.RevocationLag)); err != nil {
+			return fmt.Errorf("revocation_lag: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkDomain accepts a domain as browsers write it: no scheme, port, wildcard, upper case, or letters that are not ASCII.
+func checkDomain(domain string) error {
+	for label := range strings.SplitSeq(domain, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return fmt.Errorf("%q is no domain as browsers write it, for example console.example.com", domain)
+		}
+	}
+	return nil
+}
+
+func checkOrigin(origin string) error {
+	if err := gate.CheckOrigin(origin); err != nil {
+		return err
+	}
+	return checkDomain(hostOf(origin))
+}
+
+// checkWithin refuses an origin whose passkeys browsers would refuse.
+func checkWithin(origin, rpID string) error {
+	if host := hostOf(origin); host != rpID && !strings.HasSuffix(host, "."+rpID) {
+		return fmt.Errorf("origin %q does not lie within rp_id %q: browsers would refuse its passkeys (origins outside need related_origins, which is not built yet in this version)", origin, rpID)
+	}
+	return nil
+}
+
+// hostOf returns the host of a well-formed origin, without its port.
+func hostOf(origin string) string {
+	_, host, _ := strings.Cut(origin, "://")
+	host, _, _ = strings.Cut(host, ":")
+	return host
+}
+
+// checkKeyPlaceholder never quotes the text: it may be the key.
+func checkKeyPlaceholder(text string) error {
+	inner, ok := strings.CutPrefix(text, "{")
+	inner, closed := strings.CutSuffix(inner, "}")
+	if !ok || !closed || strings.ContainsAny(inner, "{}") || strings.HasSuffix(inner, ".") ||
+		!strings.HasPrefix(inner, "env.") && !strings.HasPrefix(inner, "file.") {
+		return errors.New("must be a placeholder like {env.STEPGATE_GRANT_KEYS} or {file./run/secrets/stepgate}, never the key itself")
+	}
+	return nil
+}
+
+func checkTTL(ttl time.Duration) error {
+	if ttl < 30*time.Second || ttl > time.Hour {
+		return fmt.Errorf("%s: must be from 30s to 1h", ttl)
+	}
+	return nil
+}
+
+func checkLag(lag time.Duration) error {
+	if lag < 0 || lag > time.Minute {
+		return fmt.Errorf("%s: must be from 0 to 1m", lag)
+	}
+	return nil
+}
+
+func checkMaxPasskeys(number int) error {
+	if number < 1 || number > 100 {
+		return fmt.Errorf("%d: must be from 1 to 100", number)
+	}
+	return nil
+}
+
+func checkRegistration(how string) error {
+	switch how {
+	case "", "first_use":
+		return nil
+	case "invite":
+		return notBuilt("registration invite", "registration first_use")
+	}
+	return fmt.Errorf("%q: must be first_use", how)
+}
+
+func checkCounter(how string) error {
+	switch how {
+	case "", "reject", "warn":
+		return nil
+	}
+	return fmt.Errorf("%q: must be reject or warn", how)
+}
+
+func checkMode(mode string) error {
+	switch mode {
+	case "", "enforce":
+		return nil
+	case "if_enrolled", "report":
+		return notBuilt("mode "+mode, "mode enforce")
+	}
+	return fmt.Errorf("%q: must be enforce", mode)
+}
+
+func checkAmbiguousPaths(how string) error {
+	switch how {
+	case "", "refuse", "strictest":
+		return nil
+	}
+	return fmt.Errorf("%q: must be refuse or strictest", how)
+}
+
+func checkMaxAge(maxAge time.Duration) error {
+	switch {
+	case maxAge == 0:
+		return errors.New("0 would let nothing pass; to ask at every request there will be `once`, which is not built yet in this version")
+	case maxAge < 0:
+		return fmt.Errorf("%s: must be positive", maxAge)
+	}
+	return nil
+}
+
+func checkLevel(level string) error {
+	if level == passkey.Attested.String() {
+		return notBuilt("level attested", "level device_bound")
+	}
+	if _, err := passkey.ParseLevel(level); err != nil {
+		return fmt.Errorf("%q: must be present, verified or device_bound", level)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+var errEmptySet = errors.New("an empty matcher would match every request; use * if you mean that")
+
+// checkSet refuses a matcher set that can't be meant: one that is empty, that holds a matcher without anything to
+// match, or a path or method that no request has. Caddy takes them all, and a rule that never matches is worse than none:
+// it reads as if it guarded something.
+func checkSet(set caddy.ModuleMap) error {
+	if len(set) == 0 {
+		return errEmptySet
+	}
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		raw := set[name]
+		if isEmptyMatcher(name, raw) {
+			return fmt.Errorf("matcher %s is empty: say what it matches", name)
+		}
+		var err error
+		switch name {
+		case "not":
+			err = checkNot(raw)
+		case "path":
+			err = checkEach(raw, func(path string) error {
+				if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "*") && !strings.HasPrefix(path, "{") {
+					return fmt.Errorf("path %q matches nothing: it must begin with / or *", path)
+				}
+				return nil
+			})
+		case "method":
+			err = checkEach(raw, func(method string) error {
+				if method == "" || method != strings.ToUpper(method) {
+					return fmt.Errorf("method %q matches nothing: methods are in upper case", method)
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkNot(raw json.RawMessage) error {
+	var sets []caddy.ModuleMap
+	if err := json.Unmarshal(raw, &sets); err != nil {
+		return fmt.Errorf("reading not matcher: %w", err)
+	}
+	for _, set := range sets {
+		if err := checkSet(set); err != nil {
+			return fmt.Errorf("not: %w", err)
+		}
+	}
+	return nil
+}
+
+func checkEach(raw json.RawMessage, check func(string) error) error {
+	var values []string
+	if json.Unmarshal(raw, &values) != nil {
+		return nil // loading the matcher says what is wrong
+	}
+	for _, value := range values {
+		if err := check(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withOptions are the standard matchers that match nothing or everything as {}. To others, such as tls and file, {} means
+// something.
+var withOptions = []string{
+	"client_ip", "header", "header_regexp", "path_regexp", "query", "remote_ip", "vars", "vars_regexp",
+}
+
+func isEmptyMatcher(name string, raw json.RawMessage) bool {
+	switch strings.TrimSpace(string(raw)) {
+	case "", "null", "[]", `""`:
+		return true
+	case "{}":
+		return slices.Contains(withOptions, name)
+	}
+	return false
+}
+
+func loadMatchers(ctx caddy.Context, rule *Rule) (caddyhttp.MatcherSets, error) {
+	loaded, err := ctx.LoadModule(rule, "MatchRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading matchers: %w", err)
+	}
+	var sets caddyhttp.MatcherSets
+	if err := sets.FromInterface(loaded); err != nil {
+		return nil, fmt.Errorf("loading matchers: %w", err)
+	}
+	return sets, nil
+}
+
+// coverBare makes `/x/*` cover `/x` too: to most upstreams both are the same page, and a rule that guards the one but
+// not the other surprises everybody but the attacker.
+func coverBare(set caddy.ModuleMap) error {
+	raw, ok := set["path"]
+	if !ok {
+		return nil
+	}
+	var paths []string
+	if err := json.Unmarshal(raw, &paths); err != nil {
+		return fmt.Errorf("reading path matcher: %w", err)
+	}
+	for _, path := range paths {
+		bare, wild := strings.CutSuffix(path, "/*")
+		if wild && bare != "" && !slices.Contains(paths, bare) {
+			paths = append(paths, bare)
+		}
+	}
+	covered, err := json.Marshal(paths)
+	if err != nil {
+		return err
+	}
+	set["path"] = covered
+	return nil
+}
