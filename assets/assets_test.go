@@ -7,7 +7,9 @@ import (
 	"errors"
 	"html"
 	"io"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -321,6 +323,44 @@ func TestRenderWritesOnce(t *testing.T) {
 			t.Errorf("%s: %d writes, error %v", name, w.wrote, err)
 		}
 	}
+}
+
+// Every refusal that people can meet while they confirm, add, rename or remove has words of its own in the script. For
+// the others, which mean that something is broken, it shows the gateway's.
+func TestScriptHasWordsForRefusals(t *testing.T) {
+	list, err := os.ReadFile("../internal/passkey/refusal.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("stepgate.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ = bytes.Cut(list, []byte("// Ceremonies."))
+	broken := []string{"relying_party_mismatch", "cross_origin", "backup_flags_inconsistent", "user_handle_mismatch",
+		"extension_refused", "credential_id_invalid", "internal"}
+	for _, m := range regexp.MustCompile(`Refusal = "([a-z_]+)"`).FindAllSubmatch(list, -1) {
+		code := string(m[1])
+		has := bytes.Contains(script, []byte("\n  "+code+": ["))
+		if has == slices.Contains(broken, code) {
+			t.Errorf("%s: words %v", code, has)
+		}
+	}
+}
+
+func FuzzChallenge(f *testing.F) {
+	for _, v := range hostile {
+		f.Add(v, v)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		page := func(a, b string) string {
+			return rendered(t, assets.Challenge{Common: assets.Common{Prefix: "/.stepgate", RPName: "x" + a, User: "x" + b},
+				Demand: b, ReturnTo: "/" + a, Method: "X" + a, Target: "/" + b, Because: a, Passkeys: 1, Suitable: 1, MaxAge: time.Minute})
+		}
+		if diff := cmp.Diff(skeleton(page("", "")), skeleton(page(a, b))); diff != "" {
+			t.Errorf("another shape (-harmless +hostile):\n%s", diff)
+		}
+	})
 }
 
 // The script and the stylesheet take nothing from elsewhere and put no markup into the page.

@@ -761,7 +761,8 @@ func TestAnotherTabHasConfirmed(t *testing.T) {
 	c, tab, authenticator := ready(t)
 	tab.Wait(state("ready"))
 	for name, body := range map[string]map[string]any{
-		"not yet":   {"stepped_up": false},
+		"not yet":   {"stepped_up": false, "proofs": []any{}},
+		"old proof": {"stepped_up": false, "proofs": []any{map[string]any{"level": "verified", "age": 901}}},
 		"too old":   {"stepped_up": true, "level": "verified", "age": 900},
 		"too weak":  {"stepped_up": true, "level": "present", "age": 1},
 		"no age":    {"stepped_up": true, "level": "verified"},
@@ -810,7 +811,7 @@ func TestAnotherTabHasConfirmedMovesOn(t *testing.T) {
 	tab.Wait(state("ready"))
 	c.set(func(c *console) { c.satisfied = true })
 	c.answer("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, 200, map[string]any{"stepped_up": true, "level": "verified", "at": time.Now().UTC().Format(time.RFC3339)})
+		reply(w, 200, map[string]any{"stepped_up": false, "reason": "grant_level", "proofs": []any{map[string]any{"level": "verified", "age": 899}}})
 	})
 	tab.Run("window.dispatchEvent(new Event('focus'))")
 	tab.WaitPath(goal)

@@ -604,8 +604,9 @@ function challengePage() {
     asking = true;
     try {
       const status = await api("GET", "/status");
-      const age = typeof status.age === "number" ? status.age : (Date.now() - Date.parse(status.at)) / 1000;
-      if (!status.stepped_up || !reaches(status.level) || !(age < maxAge) || current || left) return;
+      // stepped_up is about the console's usual demand; what this page needs may be more or less than that.
+      const proofs = [...(Array.isArray(status.proofs) ? status.proofs : []), ...(status.stepped_up === true ? [status] : [])];
+      if (!proofs.some(({ level, age }) => levels.includes(level) && reaches(level) && age < maxAge) || current || left) return;
       followed = true;
       if (remember("followed", page.demand || page.returnTo)) location.reload();
     } catch {
