@@ -12,6 +12,7 @@ import (
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/strictjson"
 )
 
 // damage is a change to the text of a reply after which it does not parse.
@@ -251,7 +252,7 @@ func TestA42_BodySize(t *testing.T) {
 func TestNestingAllowed(t *testing.T) {
 	w, a := newWorld(t), key()
 	w.enrol(ada, a)
-	depth := ceremony.MaxDepth - 1 // the body itself is one
+	depth := strictjson.MaxDepth - 1 // the body itself is one
 	nested := authtest.BodyMember("x", "@@").Then(replaced(`"@@"`, strings.Repeat("[", depth)+strings.Repeat("]", depth)))
 	if _, err := w.authenticate(ada, stepUp, a, nested); err != nil {
 		t.Error(err)

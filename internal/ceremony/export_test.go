@@ -18,6 +18,3 @@ func ParseClientData(text []byte) (kind, origin string, challenge []byte, crossO
 
 // CheckKey tells whether a COSE key may be registered.
 func CheckKey(key []byte) error { return checkKey(key) }
-
-// MaxDepth is how deep a body may be nested.
-const MaxDepth = maxDepth

@@ -8,6 +8,7 @@ import (
 	"github.com/go-webauthn/webauthn/protocol"
 
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/strictjson"
 )
 
 const challengeLength = 32 // bytes; WebAuthn L3 §13.4.3 asks for at least 16
@@ -64,14 +65,14 @@ func parseAssertion(body []byte) (assertion, error) {
 	raw := protocol.CredentialAssertionResponse{
 		PublicKeyCredential: a.envelope,
 		AssertionResponse: protocol.AuthenticatorAssertionResponse{
-			AuthenticatorResponse: protocol.AuthenticatorResponse{ClientDataJSON: response.bytes("clientDataJSON")},
-			AuthenticatorData:     response.bytes("authenticatorData"),
-			Signature:             response.bytes("signature"),
-			UserHandle:            response.optionalBytes("userHandle"),
+			AuthenticatorResponse: protocol.AuthenticatorResponse{ClientDataJSON: response.Bytes("clientDataJSON")},
+			AuthenticatorData:     response.Bytes("authenticatorData"),
+			Signature:             response.Bytes("signature"),
+			UserHandle:            response.OptionalBytes("userHandle"),
 		},
 	}
-	if response.err != nil {
-		return assertion{}, response.err
+	if response.Err() != nil {
+		return assertion{}, response.Err()
 	}
 	parsed, err := raw.Parse()
 	if err != nil {
@@ -94,13 +95,13 @@ func parseAttestation(body []byte) (attestation, error) {
 	raw := protocol.CredentialCreationResponse{
 		PublicKeyCredential: a.envelope,
 		AttestationResponse: protocol.AuthenticatorAttestationResponse{
-			AuthenticatorResponse: protocol.AuthenticatorResponse{ClientDataJSON: response.bytes("clientDataJSON")},
-			AttestationObject:     response.bytes("attestationObject"),
+			AuthenticatorResponse: protocol.AuthenticatorResponse{ClientDataJSON: response.Bytes("clientDataJSON")},
+			AttestationObject:     response.Bytes("attestationObject"),
 		},
 	}
-	transports := response.texts("transports")
-	if response.err != nil {
-		return attestation{}, response.err
+	transports := response.Texts("transports")
+	if response.Err() != nil {
+		return attestation{}, response.Err()
 	}
 	if len(a.credential) > passkey.MaxIDLength { // go-webauthn would not parse it: name the reason
 		return attestation{}, fmt.Errorf("reading the credential id: %w", passkey.CredentialIDInvalid)
@@ -122,87 +123,91 @@ func parseAttestation(body []byte) (attestation, error) {
 	return attestation{reply: a, transports: transports, data: data, object: object, parsed: parsed}, nil
 }
 
+// maxBody bounds a credential's JSON, in bytes; one with a 1023-byte id and a TPM attestation has about 12 KiB.
+const maxBody = 64 << 10
+
+// malformed says what is wrong with a reply, in words of ours only: never anything the client sent.
+func malformed(format string, args ...any) error {
+	return fmt.Errorf(format+": %w", append(args, passkey.BodyMalformed)...)
+}
+
 // parseReply reads what both kinds have in common and returns a reader for the response, in which the members named
 // are the ones of that kind.
-func parseReply(body []byte, members ...string) (reply, *reader, error) {
+func parseReply(body []byte, members ...string) (reply, *strictjson.Reader, error) {
 	if len(body) > maxBody {
 		return reply{}, nil, fmt.Errorf("reading a reply of %d bytes: %w", len(body), passkey.BodyTooLarge)
 	}
-	o, err := parseObject(body)
+	o, err := strictjson.Parse(body)
 	if err != nil {
 		return reply{}, nil, err
 	}
-	top := read(o, "id", "rawId", "type", "authenticatorAttachment", "response", "clientExtensionResults")
+	top := strictjson.Read(o, "id", "rawId", "type", "authenticatorAttachment", "response", "clientExtensionResults")
 	var a reply
-	a.credential = top.bytes("rawId")
-	a.envelope.ID = top.text("id")
+	a.credential = top.Bytes("rawId")
+	a.envelope.ID = top.Text("id")
 	a.envelope.RawID = a.credential
-	a.envelope.Type = top.text("type")
+	a.envelope.Type = top.Text("type")
 	if a.envelope.ID != base64.RawURLEncoding.EncodeToString(a.credential) || len(a.credential) == 0 {
-		top.fail("id is not rawId")
+		top.Fail("id is not rawId")
 	}
 	if a.envelope.Type != string(protocol.PublicKeyCredentialType) {
-		top.fail("not a public key credential")
+		top.Fail("not a public key credential")
 	}
-	if o["authenticatorAttachment"] != nil {
-		a.envelope.AuthenticatorAttachment = top.text("authenticatorAttachment")
+	if top.Given("authenticatorAttachment") {
+		a.envelope.AuthenticatorAttachment = top.Text("authenticatorAttachment")
 	}
-	response := read(top.child("response"), append(members, "clientDataJSON")...)
-	if top.has("clientExtensionResults") {
+	response := strictjson.Read(top.Object("response"), append(members, "clientDataJSON")...)
+	if top.Has("clientExtensionResults") {
 		a.extensions, a.envelope.ClientExtensionResults = readExtensions(top)
 	}
-	if top.err != nil {
-		return reply{}, nil, top.err
+	if top.Err() != nil {
+		return reply{}, nil, top.Err()
 	}
-	if a.client, a.challenge, err = parseClientData(response.bytes("clientDataJSON")); err != nil {
+	if a.client, a.challenge, err = parseClientData(response.Bytes("clientDataJSON")); err != nil {
 		return reply{}, nil, err
 	}
 	return a, response, nil
 }
 
-func readExtensions(top *reader) (extensions, protocol.AuthenticationExtensionsClientOutputs) {
-	results := read(top.child("clientExtensionResults"), "appid", "credProps", "remoteClientDataJSON")
+func readExtensions(top *strictjson.Reader) (extensions, protocol.AuthenticationExtensionsClientOutputs) {
+	results := strictjson.Read(top.Object("clientExtensionResults"), "appid", "credProps", "remoteClientDataJSON")
 	var e extensions
 	var out protocol.AuthenticationExtensionsClientOutputs
-	if results.has("appid") {
-		e.appID = results.flag("appid")
+	if results.Has("appid") {
+		e.appID = results.Flag("appid")
 		out.AppID = &e.appID
 	}
-	if results.has("credProps") {
-		props := read(results.child("credProps"), "rk")
+	if results.Has("credProps") {
+		props := strictjson.Read(results.Object("credProps"), "rk")
 		out.CredProps = &protocol.CredentialPropertiesOutput{}
-		if props.has("rk") {
-			rk := props.flag("rk")
+		if props.Has("rk") {
+			rk := props.Flag("rk")
 			out.CredProps.RK = &rk
 		}
-		if results.err == nil {
-			results.err = props.err
-		}
+		results.Adopt(props)
 	}
-	e.remoteClientDataJSON = results.has("remoteClientDataJSON")
-	if top.err == nil {
-		top.err = results.err
-	}
+	e.remoteClientDataJSON = results.Has("remoteClientDataJSON")
+	top.Adopt(results)
 	return e, out
 }
 
 // parseClientData reads the JSON that the client made and the authenticator signed (WebAuthn L3 §5.8.1.1). Members that
 // we do not know are allowed, as the specification asks for.
 func parseClientData(text []byte) (clientData, []byte, error) {
-	o, err := parseObject(text)
+	o, err := strictjson.Parse(text)
 	if err != nil {
 		return clientData{}, nil, err
 	}
-	r := read(o, "type", "challenge", "origin", "crossOrigin", "topOrigin", "tokenBinding")
+	r := strictjson.Read(o, "type", "challenge", "origin", "crossOrigin", "topOrigin", "tokenBinding")
 	client := clientData{
-		kind:        protocol.CeremonyType(r.text("type")),
-		origin:      r.text("origin"),
-		crossOrigin: r.flag("crossOrigin"),
-		topOrigin:   r.has("topOrigin"),
+		kind:        protocol.CeremonyType(r.Text("type")),
+		origin:      r.Text("origin"),
+		crossOrigin: r.Flag("crossOrigin"),
+		topOrigin:   r.Has("topOrigin"),
 	}
-	challenge := r.bytes("challenge")
+	challenge := r.Bytes("challenge")
 	if len(challenge) != challengeLength {
-		r.fail("a challenge of %d bytes", len(challenge))
+		r.Fail("a challenge of %d bytes", len(challenge))
 	}
-	return client, challenge, r.err
+	return client, challenge, r.Err()
 }

@@ -16,7 +16,7 @@ const maxBody = 64 << 10
 
 // readBody reads the JSON object of a state-changing request, after making sure that it comes from this origin's own
 // pages. members are the names that the object may have; anything else in it is ignored.
-func readBody(w http.ResponseWriter, r *http.Request, origin string, members ...string) (strictjson.Object, error) {
+func readBody(w http.ResponseWriter, r *http.Request, origin string, members ...string) (*strictjson.Reader, error) {
 	if !sameOrigin(r, origin) {
 		return nil, passkey.CrossSite
 	}
@@ -35,12 +35,10 @@ func readBody(w http.ResponseWriter, r *http.Request, origin string, members ...
 	}
 	object, err := strictjson.Parse(body)
 	if err != nil {
-		return nil, passkey.BodyMalformed
+		return nil, err
 	}
-	if err := object.Known(members...); err != nil {
-		return nil, passkey.BodyMalformed
-	}
-	return object, nil
+	reader := strictjson.Read(object, members...)
+	return reader, reader.Err()
 }
 
 // sameOrigin reports whether a request was made by a page of this origin. Browsers say so in Sec-Fetch-Site, which a

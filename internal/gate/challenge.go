@@ -10,6 +10,7 @@ import (
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/strictjson"
 )
 
 // challengePage serves the page where a person steps up. Where the demand is met already (another tab was faster), it
@@ -56,16 +57,10 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 }
 
 // demandOf reads which demand a request to the JSON API is about.
-func (g *Gate) demandOf(x *exchange, b *Backend, body interface {
-	String(name string) (string, error)
-}) (demand, error) {
-	sealed, err := body.String("demand")
-	if err != nil {
-		return demand{}, passkey.BodyMalformed
-	}
-	target, err := body.String("return_to")
-	if err != nil {
-		return demand{}, passkey.BodyMalformed
+func (g *Gate) demandOf(x *exchange, b *Backend, body *strictjson.Reader) (demand, error) {
+	sealed, target := body.OptionalText("demand"), body.OptionalText("return_to")
+	if err := body.Err(); err != nil {
+		return demand{}, err
 	}
 	return g.findDemand(x.r, b, x.origin.text, sealed, target)
 }
@@ -115,17 +110,14 @@ func (g *Gate) finishStepUp(x *exchange, b *Backend) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
+	credential := body.Raw("credential")
 	d, err := g.demandOf(x, b, body)
 	if err != nil {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	if !body.Has("credential") {
-		g.refuse(x, passkey.BodyMalformed)
-		return
-	}
 	party := g.party(x)
-	proof, err := b.Ceremonies.Finish(x.r.Context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level}, body["credential"])
+	proof, err := b.Ceremonies.Finish(x.r.Context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level}, credential)
 	if err != nil {
 		g.refuseCeremony(x, passkey.StepUp, err)
 		return

@@ -55,11 +55,10 @@ func (g *Gate) startAuthorization(x *exchange, b *Backend) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	action, actionErr := body.String("action")
-	id, idErr := body.String("id")
+	action, id := body.Text("action"), body.OptionalText("id")
 	purpose := ceremony.Purpose{Action: passkey.Action(action), Target: id}
 	switch {
-	case actionErr != nil || idErr != nil,
+	case body.Err() != nil,
 		purpose.Action != passkey.Add && purpose.Action != passkey.Remove,
 		purpose.Action == passkey.Add && id != "",
 		purpose.Action == passkey.Remove && id == "":
@@ -86,12 +85,12 @@ func (g *Gate) startRegistration(x *exchange, b *Backend) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	name, err := body.String("name")
-	if err != nil {
-		g.refuse(x, passkey.BodyMalformed)
+	name := body.OptionalText("name")
+	action, authorization := authorizationIn(body)
+	if err := body.Err(); err != nil {
+		g.refuse(x, refusalOf(err))
 		return
 	}
-	action, authorization := authorizationIn(body)
 	party := g.party(x)
 	if g.limited(x, b, party) {
 		return
@@ -109,9 +108,9 @@ func (g *Gate) startRegistration(x *exchange, b *Backend) {
 	g.writeJSON(x, http.StatusOK, options)
 }
 
-func authorizationIn(body strictjson.Object) (passkey.Action, []byte) {
-	if body.Has("authorization") {
-		return passkey.Add, body["authorization"]
+func authorizationIn(body *strictjson.Reader) (passkey.Action, []byte) {
+	if body.Given("authorization") {
+		return passkey.Add, body.Raw("authorization")
 	}
 	return passkey.FirstUse, nil
 }
@@ -122,13 +121,13 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	name, err := body.String("name")
-	if err != nil || !body.Has("credential") {
-		g.refuse(x, passkey.BodyMalformed)
+	name, credential := body.OptionalText("name"), body.Raw("credential")
+	if err := body.Err(); err != nil {
+		g.refuse(x, refusalOf(err))
 		return
 	}
 	party := g.party(x)
-	registered, err := b.Ceremonies.FinishRegistration(x.r.Context(), party, name, body["credential"])
+	registered, err := b.Ceremonies.FinishRegistration(x.r.Context(), party, name, credential)
 	if err != nil {
 		g.refuseCeremony(x, passkey.Another, err)
 		return
@@ -150,9 +149,9 @@ func (g *Gate) renamePasskey(x *exchange, b *Backend) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	name, err := body.String("name")
-	if err != nil {
-		g.refuse(x, passkey.BodyMalformed)
+	name := body.OptionalText("name")
+	if err := body.Err(); err != nil {
+		g.refuse(x, refusalOf(err))
 		return
 	}
 	renamed, err := b.Ceremonies.Rename(x.r.Context(), x.user, g.idOf(x), name)
@@ -172,11 +171,11 @@ func (g *Gate) removePasskey(x *exchange, b *Backend) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	if !body.Has("authorization") {
+	if !body.Given("authorization") {
 		g.refuse(x, passkey.AuthorizationNeeded)
 		return
 	}
-	removed, err := b.Ceremonies.Remove(x.r.Context(), g.party(x), g.idOf(x), body["authorization"])
+	removed, err := b.Ceremonies.Remove(x.r.Context(), g.party(x), g.idOf(x), body.Raw("authorization"))
 	b.Views.Forget(x.user) // also on an error: the answer may have been lost after the write
 	if err != nil {
 		g.refuseCeremony(x, passkey.Remove, err)

@@ -57,7 +57,7 @@ type Challenge struct {
 	RPID    string
 	User    string // who started it; nobody else can finish it
 	Action  Action
-	Target  string // [ShortID] of the passkey that a Remove is about
+	Target  string // [ShortID] of the passkey that a Remove is about, or that authorised an Another
 	Level   Level  // what the ceremony must at least prove
 	Origin  string // the one origin it may be finished on
 	Browser Digest // digest of the browser's ceremony cookie

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/strictjson"
 )
 
@@ -20,26 +21,26 @@ func TestParse(t *testing.T) {
 		}
 	}
 	refused := map[string]string{
-		``:                             "not valid",
-		`[]`:                           "not an object",
-		`null`:                         "not an object",
-		`"a"`:                          "not an object",
+		``:                             "not JSON",
+		`[]`:                           "not a JSON object",
+		`null`:                         "not a JSON object",
+		`"a"`:                          "not a JSON object",
 		`{"a":1,"a":1}`:                "twice",
 		`{"origin":1,"Origin":1}`:      "twice",
 		`{"x":{"a":1,"A":2}}`:          "twice",
 		`{"x":[0,{"a":[],"A":{}}]}`:    "twice",
 		`{"k":1,"` + "\u212a" + `":1}`: "twice", // the Kelvin sign folds to k
-		`{"a":1}{"a":1}`:               "follows",
-		`{"a":1} x`:                    "follows",
-		`{"a":1`:                       "not valid",
+		`{"a":1}{"a":1}`:               "not JSON",
+		`{"a":1} x`:                    "not JSON",
+		`{"a":1`:                       "not JSON",
 		"{\"a\":\"\xff\"}":             "UTF-8",
-		"\ufeff{}":                     "not valid",
-		`{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`:       "deep",
-		`{"a":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`: "deep",
+		"\ufeff{}":                     "not JSON",
+		`{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`:       "deeper",
+		`{"a":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`: "not JSON",
 	}
 	for document, why := range refused {
 		_, err := strictjson.Parse([]byte(document))
-		if !errors.Is(err, strictjson.ErrMalformed) || !strings.Contains(err.Error(), why) {
+		if !errors.Is(err, passkey.BodyMalformed) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%.40q: got %v, want %q", document, err, why)
 		}
 	}
@@ -50,14 +51,72 @@ func TestKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.Known("origin"); !errors.Is(err, strictjson.ErrMalformed) {
+	if err := strictjson.Read(o, "origin").Err(); !errors.Is(err, passkey.BodyMalformed) {
 		t.Errorf("case variant: %v", err)
 	}
-	if err := o.Known("Origin", "type"); err != nil {
-		t.Errorf("exact name: %v", err)
+	r := strictjson.Read(o, "Origin", "type")
+	if r.Text("Origin") != "x" || r.Has("origin") || r.Err() != nil {
+		t.Errorf("exact name: %v", r.Err())
 	}
-	if s, err := o.String("origin"); s != "" || err != nil {
-		t.Errorf("origin = %q, %v: found by another spelling", s, err)
+}
+
+func TestReader(t *testing.T) {
+	const document = `{"s":"x","n":1,"null":null,"b":true,"o":{"s":"y"},"a":["p","q"],"mixed":["p",1],"holes":["p",null],"id":"AQI","padded":"AQI=","loose":"AQJ","broken":"AQ\nI"}`
+	read := func(use func(*strictjson.Reader) any) (any, error) {
+		o, err := strictjson.Parse([]byte(document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := strictjson.Read(o, "s", "n", "null", "b", "o", "a", "mixed", "holes", "id", "padded", "loose", "broken", "none")
+		value := use(r)
+		return value, r.Err()
+	}
+	for name, test := range map[string]struct {
+		use  func(*strictjson.Reader) any
+		want any
+	}{
+		"text":                   {func(r *strictjson.Reader) any { return r.Text("s") }, "x"},
+		"optional text":          {func(r *strictjson.Reader) any { return r.OptionalText("s") }, "x"},
+		"optional text, null":    {func(r *strictjson.Reader) any { return r.OptionalText("null") }, ""},
+		"optional text, missing": {func(r *strictjson.Reader) any { return r.OptionalText("none") }, ""},
+		"flag":                   {func(r *strictjson.Reader) any { return r.Flag("b") }, true},
+		"flag, missing":          {func(r *strictjson.Reader) any { return r.Flag("none") }, false},
+		"bytes":                  {func(r *strictjson.Reader) any { return string(r.Bytes("id")) }, "\x01\x02"},
+		"optional bytes, null":   {func(r *strictjson.Reader) any { return string(r.OptionalBytes("null")) }, ""},
+		"object":                 {func(r *strictjson.Reader) any { return string(r.Object("o")["s"]) }, `"y"`},
+		"texts":                  {func(r *strictjson.Reader) any { return strings.Join(r.Texts("a"), ",") }, "p,q"},
+		"texts, missing":         {func(r *strictjson.Reader) any { return len(r.Texts("none")) }, 0},
+		"raw":                    {func(r *strictjson.Reader) any { return string(r.Raw("o")) }, `{"s":"y"}`},
+		"given": {func(r *strictjson.Reader) any {
+			return r.Given("s") && !r.Given("null") && !r.Given("none") && r.Has("null")
+		}, true},
+	} {
+		if got, err := read(test.use); err != nil || got != test.want {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
+	}
+	for name, use := range map[string]func(*strictjson.Reader) any{
+		"text, missing":        func(r *strictjson.Reader) any { return r.Text("none") },
+		"text, null":           func(r *strictjson.Reader) any { return r.Text("null") },
+		"text, number":         func(r *strictjson.Reader) any { return r.Text("n") },
+		"optional text, other": func(r *strictjson.Reader) any { return r.OptionalText("n") },
+		"flag, null":           func(r *strictjson.Reader) any { return r.Flag("null") },
+		"flag, text":           func(r *strictjson.Reader) any { return r.Flag("s") },
+		"bytes, padded":        func(r *strictjson.Reader) any { return r.Bytes("padded") },
+		"bytes, loose bits":    func(r *strictjson.Reader) any { return r.Bytes("loose") },
+		"bytes, line break":    func(r *strictjson.Reader) any { return r.Bytes("broken") },
+		"bytes, missing":       func(r *strictjson.Reader) any { return r.Bytes("none") },
+		"object, null":         func(r *strictjson.Reader) any { return r.Object("null") },
+		"object, text":         func(r *strictjson.Reader) any { return r.Object("s") },
+		"texts, mixed":         func(r *strictjson.Reader) any { return r.Texts("mixed") },
+		"texts, holes":         func(r *strictjson.Reader) any { return r.Texts("holes") },
+		"texts, null":          func(r *strictjson.Reader) any { return r.Texts("null") },
+		"raw, missing":         func(r *strictjson.Reader) any { return r.Raw("none") },
+		"raw, null":            func(r *strictjson.Reader) any { return r.Raw("null") },
+	} {
+		if _, err := read(use); !errors.Is(err, passkey.BodyMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -67,7 +126,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document []byte) {
 		o, err := strictjson.Parse(document)
 		if err != nil {
-			if !errors.Is(err, strictjson.ErrMalformed) {
+			if !errors.Is(err, passkey.BodyMalformed) {
 				t.Fatalf("error of another kind: %v", err)
 			}
 			return
