@@ -10,7 +10,6 @@ import (
 	"unicode/utf16"
 
 	"github.com/stepgate/stepgate/internal/authtest"
-	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/strictjson"
 )
