@@ -1,0 +1,56 @@
+package gate
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// The tables of docs/http.md hold exactly what the code has.
+func TestDocumentedCodes(t *testing.T) {
+	text, err := os.ReadFile("../../docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\d{3}) \\|").FindAllStringSubmatch(string(text), -1) {
+		documented[row[1]] = true
+		if a, ok := answers[passkey.Refusal(row[1])]; !ok || fmt.Sprint(a.status) != row[2] {
+			t.Errorf("%s is documented with status %s, but answered with %d", row[1], row[2], a.status)
+		}
+	}
+	for refusal := range answers {
+		if !documented[string(refusal)] {
+			t.Errorf("%s is not documented", refusal)
+		}
+	}
+	for reason := range onlyReasons {
+		if !strings.Contains(string(text), "| `"+string(reason)+"` |") {
+			t.Errorf("%s is not documented", reason)
+		}
+	}
+	audited, err := os.ReadFile("../audit/audit.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`Kind = "(\w+)"`).FindAllStringSubmatch(string(audited), -1)
+	if len(kinds) < 8 {
+		t.Fatalf("only %d kinds of event found", len(kinds))
+	}
+	for _, kind := range kinds {
+		if !strings.Contains(string(text), "| `"+kind[1]+"` |") {
+			t.Errorf("event %s is not documented", kind[1])
+		}
+	}
+	for path, methods := range endpoints {
+		for method := range methods {
+			if !strings.Contains(string(text), "`"+method+" "+path) {
+				t.Errorf("%s %s is not documented", method, path)
+			}
+		}
+	}
+}
