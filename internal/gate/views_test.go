@@ -1,0 +1,194 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// fakeAccounts is the store as Views sees it: the epoch counts the changes.
+type fakeAccounts struct {
+	epoch atomic.Uint32
+	reads atomic.Int32
+	hold  chan struct{} // reads wait here after they have read, if it is set
+	held  chan struct{} // told when one waits
+}
+
+func (f *fakeAccounts) read(ctx context.Context, user string) (passkey.Account, error) {
+	f.reads.Add(1)
+	account := passkey.Account{User: passkey.User{Name: user, Epoch: passkey.Epoch{byte(f.epoch.Load())}}}
+	if f.hold != nil {
+		f.held <- struct{}{}
+		select {
+		case <-f.hold:
+		case <-ctx.Done():
+			return passkey.Account{}, ctx.Err()
+		}
+	}
+	return account, nil
+}
+
+type manualClock struct{ nanos atomic.Int64 }
+
+func (c *manualClock) now() time.Time          { return time.Unix(1_800_000_000, c.nanos.Load()) }
+func (c *manualClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
+
+func epochOf(t *testing.T, v *Views) byte {
+	t.Helper()
+	got, err := v.get(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.epoch[0]
+}
+
+func TestViewsAge(t *testing.T) {
+	accounts, clock := &fakeAccounts{}, &manualClock{}
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	epochOf(t, v)
+	accounts.epoch.Store(1)
+	clock.advance(5*time.Second - 1)
+	if epochOf(t, v) != 0 || accounts.reads.Load() != 1 {
+		t.Errorf("within the lag: %d reads", accounts.reads.Load())
+	}
+	clock.advance(1)
+	if epochOf(t, v) != 1 || accounts.reads.Load() != 2 {
+		t.Errorf("at the lag: %d reads", accounts.reads.Load())
+	}
+	clock.advance(-time.Hour) // a clock that jumps back makes the view's age negative: read again
+	if epochOf(t, v); accounts.reads.Load() != 3 {
+		t.Errorf("after a jump back: %d reads", accounts.reads.Load())
+	}
+	v.Forget("alice")
+	if epochOf(t, v); accounts.reads.Load() != 4 {
+		t.Errorf("after forgetting: %d reads", accounts.reads.Load())
+	}
+}
+
+// Many requests at once share one read.
+func TestViewsShareOneRead(t *testing.T) {
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 100)}, &manualClock{}
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if _, err := v.get(t.Context(), "alice"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-accounts.held
+	close(accounts.hold)
+	group.Wait()
+	// Whoever came after the read was done found it in the cache; nobody read a second time.
+	if n := accounts.reads.Load(); n != 1 {
+		t.Errorf("%d reads", n)
+	}
+}
+
+// A read that began before a change of this gateway's own must not be kept after it.
+func TestViewsForgetDuringRead(t *testing.T) {
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = v.get(context.WithoutCancel(t.Context()), "alice")
+	}()
+	<-accounts.held // it has read epoch 0
+	accounts.epoch.Store(1)
+	v.Forget("alice")
+	close(accounts.hold)
+	<-done
+	accounts.hold = nil
+	if epochOf(t, v) != 1 {
+		t.Error("the view from before the change was kept")
+	}
+}
+
+func TestViewsFailures(t *testing.T) {
+	broken := errors.New("broken")
+	clock := &manualClock{}
+	fail := atomic.Bool{}
+	v := NewViews(func(context.Context, string) (passkey.Account, error) {
+		if fail.Load() {
+			return passkey.Account{}, broken
+		}
+		return passkey.Account{}, nil
+	}, time.Second, time.Minute, clock.now)
+	if _, err := v.get(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	fail.Store(true)
+	clock.advance(time.Second)
+	if _, err := v.get(t.Context(), "alice"); !errors.Is(err, broken) {
+		t.Errorf("a failed refresh: %v", err)
+	}
+	fail.Store(false)
+	if _, err := v.get(t.Context(), "alice"); err != nil {
+		t.Errorf("once the fault is gone: %v", err)
+	}
+}
+
+// One caller that goes away fails alone.
+func TestViewsCallerGone(t *testing.T) {
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error)
+	go func() { _, err := v.get(ctx, "alice"); first <- err }()
+	<-accounts.held
+	second := make(chan error)
+	go func() { _, err := v.get(context.WithoutCancel(t.Context()), "alice"); second <- err }()
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one who left: %v", err)
+	}
+	close(accounts.hold)
+	if err := <-second; err != nil {
+		t.Errorf("the one who stayed: %v", err)
+	}
+}
+
+func TestViewsTimeLimit(t *testing.T) {
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
+	v := NewViews(accounts.read, 5*time.Second, time.Nanosecond, clock.now)
+	if _, err := v.get(t.Context(), "alice"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a store that hangs: %v", err)
+	}
+}
+
+func TestLimiterForgetsNobodyElse(t *testing.T) {
+	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
+	mine, theirs := passkey.DigestOf("mine"), passkey.DigestOf("theirs")
+	passed := 0
+	for l.allow("alice", "192.0.2.1", theirs, now) {
+		if passed++; passed > 1000 {
+			t.Fatal("no limit for one client")
+		}
+	}
+	if passed != pairBurst {
+		t.Errorf("%d starts at once, want %d", passed, pairBurst)
+	}
+	if !l.allow("alice", "192.0.2.2", mine, now) || !l.allow("bob", "192.0.2.1", theirs, now) {
+		t.Error("another address or another user is limited with them")
+	}
+	if !l.allow("alice", "192.0.2.1", theirs, now.Add(2*time.Second)) {
+		t.Error("no token after two seconds")
+	}
+	// An office behind one address.
+	passed = 0
+	for i := range 2000 {
+		if l.allow(string(rune('a'+i%26))+string(rune('a'+i/26)), "203.0.113.1", mine, now) {
+			passed++
+		}
+	}
+	if passed != addressBurst {
+		t.Errorf("%d users at once behind one address, want %d", passed, addressBurst)
+	}
+}
