@@ -273,7 +273,7 @@ func TestOptionsAreRenewedBeforeTheyExpire(t *testing.T) {
 
 	// In the background nothing is renewed, coming back does.
 	tab.Run(`Object.defineProperty(document, "hidden", {configurable: true, get: () => true})`)
-	tab.Wait(`new Promise((done) => setTimeout(done, 600))`) // longer than three quarters of the last lifetime
+	tab.Wait(`new Promise((done) => setTimeout(done, 600))`) // longer than half of the last lifetime
 	n := c.called("POST /challenge/options")
 	tab.Wait(`new Promise((done) => setTimeout(done, 900))`)
 	if m := c.called("POST /challenge/options"); m > n {

@@ -241,7 +241,8 @@ async function shortID(credentialID) {
 // ----------------------------------------------------------------------------------------------------- ceremonies
 
 // Prepared keeps options at hand, so that a press can use them at once. A challenge works once and not for long:
-// options are replaced when three quarters of their life are over, as long as somebody looks at the page. A page left
+// options are replaced when half of their life is over, as long as somebody looks at the page, so that a prompt always has
+// minutes left (WCAG 2.2.1). A page left
 // open, or in the background, stops asking for new ones: the gateway counts how many ceremonies a person starts.
 class Prepared {
   constructor(kind, load, { renewable = true } = {}) {
@@ -258,12 +259,12 @@ class Prepared {
       const life = Math.min(publicKey.timeout || Infinity, Number(page.timeout));
       this.ready = { publicKey: decode(this.kind, publicKey), json: publicKey, life, until: asked + life };
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.renew(), life * 0.75);
+      this.timer = setTimeout(() => this.renew(), life * 0.5);
     }).finally(() => { this.pending = null; });
     return this.pending;
   }
 
-  fresh() { return this.ready && this.ready.until - Date.now() > this.ready.life * 0.2; }
+  fresh() { return this.ready && this.ready.until - Date.now() > this.ready.life * 0.4; }
 
   renew() {
     if (!this.renewable || !this.ready || current || left) return;
