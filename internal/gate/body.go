@@ -5,7 +5,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/strictjson"
@@ -16,8 +18,9 @@ const maxBody = 64 << 10
 
 // readBody reads the JSON object of a state-changing request, after making sure that it comes from this origin's own
 // pages. members are the names that the object may have; anything else in it is ignored.
-func readBody(w http.ResponseWriter, r *http.Request, origin string, members ...string) (*strictjson.Reader, error) {
-	if !sameOrigin(r, origin) {
+func (g *Gate) readBody(x *exchange, members ...string) (*strictjson.Reader, error) {
+	r := x.r
+	if !sameOrigin(r, x.origin.text) {
 		return nil, passkey.CrossSite
 	}
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -26,13 +29,21 @@ func readBody(w http.ResponseWriter, r *http.Request, origin string, members ...
 		r.Header.Get("Content-Encoding") != "" {
 		return nil, passkey.MediaType
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	// A client that sends a byte now and then must not hold the request open. Where the connection knows no deadlines
+	// (a test's recorder), the server's own limits stand.
+	control := http.NewResponseController(x.w)
+	_ = control.SetReadDeadline(time.Now().Add(g.cfg.BodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, r.Body, maxBody))
 	if err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 			return nil, passkey.BodyTooLarge
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, passkey.BodyTimeout
+		}
 		return nil, passkey.BodyMalformed
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	object, err := strictjson.Parse(body)
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 		x.w.WriteHeader(http.StatusSeeOther)
 		return
 	}
-	account, err := b.Ceremonies.Account(x.r.Context(), x.user)
+	account, err := b.Ceremonies.Account(x.context(), x.user)
 	if err != nil {
 		g.fail(x, "reading account", err)
 		return
@@ -74,12 +74,7 @@ func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
 	return true
 }
 
-func (g *Gate) startStepUp(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "demand", "return_to")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) startStepUp(x *exchange, b *Backend, body *strictjson.Reader) {
 	d, err := g.demandOf(x, b, body)
 	if err != nil {
 		g.refuse(x, refusalOf(err))
@@ -89,7 +84,7 @@ func (g *Gate) startStepUp(x *exchange, b *Backend) {
 	if g.limited(x, b, party) {
 		return
 	}
-	options, err := b.Ceremonies.Start(x.r.Context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level})
+	options, err := b.Ceremonies.Start(x.context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level})
 	if err != nil {
 		g.refuseCeremony(x, passkey.StepUp, err)
 		return
@@ -104,12 +99,7 @@ type stepUpAnswer struct {
 	Level     string    `json:"level"`
 }
 
-func (g *Gate) finishStepUp(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "demand", "return_to", "credential")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) finishStepUp(x *exchange, b *Backend, body *strictjson.Reader) {
 	credential := body.Raw("credential")
 	d, err := g.demandOf(x, b, body)
 	if err != nil {
@@ -117,7 +107,7 @@ func (g *Gate) finishStepUp(x *exchange, b *Backend) {
 		return
 	}
 	party := g.party(x)
-	proof, err := b.Ceremonies.Finish(x.r.Context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level}, credential)
+	proof, err := b.Ceremonies.Finish(x.context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level}, credential)
 	if err != nil {
 		g.refuseCeremony(x, passkey.StepUp, err)
 		return

@@ -25,7 +25,8 @@ import (
 	"github.com/stepgate/stepgate/internal/policy"
 )
 
-// StoreBudget is how long all store calls of one request may take together, with their retries.
+// StoreBudget is how long all store calls of one request may take together, with their retries. It begins once the body
+// has arrived.
 const StoreBudget = 2500 * time.Millisecond
 
 // Config is what a gate works from. It is read-only once given to [New]. Zero values are the strictest.
@@ -42,6 +43,7 @@ type Config struct {
 	FoldUser        bool        // user names are compared without regard to case
 	IdentityHeaders []string    // request headers that the user and session come from
 
+	BodyTimeout  time.Duration // how long a body of the gateway's own API may take to arrive; default 10s
 	ChallengeTTL time.Duration // shown to the pages
 	MaxPasskeys  int           // shown to the pages
 
@@ -124,6 +126,9 @@ func New(cfg Config) (*Gate, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = 10 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -227,8 +232,17 @@ type exchange struct {
 	origin  *origin
 	rule    policy.Rule
 
-	user    string         // once known
-	session passkey.Digest // of the first-factor session
+	user    string          // once known
+	session passkey.Digest  // of the first-factor session
+	store   context.Context // bounds the store calls; nil where Views alone does
+}
+
+// context returns the context for store calls.
+func (x *exchange) context() context.Context {
+	if x.store != nil {
+		return x.store
+	}
+	return x.r.Context()
 }
 
 // route finds the rule that decides. A debatable path gets the strictest demand of the whole block, whatever it matches.
@@ -317,7 +331,7 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	if err := e.grant.Open(b.Grants, x.cookies.grant); err != nil {
 		return policy.Decision{Reason: passkey.GrantUnreadable}, e, nil
 	}
-	seen, err := b.Views.get(x.r.Context(), x.user)
+	seen, err := b.Views.get(x.context(), x.user)
 	if err != nil {
 		return policy.Decision{}, evidence{}, err
 	}
@@ -325,7 +339,7 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	decision := e.judge(x, demanded, seen, now)
 	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
 	if outdated && e.grant.Latest() >= seen.readAt.UnixNano() {
-		if seen, err = b.Views.refresh(x.r.Context(), x.user); err != nil {
+		if seen, err = b.Views.refresh(x.context(), x.user); err != nil {
 			return policy.Decision{}, evidence{}, err
 		}
 		decision = e.judge(x, demanded, seen, now)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stepgate/stepgate/assets"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/strictjson"
 )
 
 // The two addresses outside the prefix that the gate serves. They name only what is configured, so they need no user.
@@ -28,20 +29,44 @@ func (g *Gate) ownPath(original string) (rest string, own bool) {
 	return original[len(g.cfg.Path):], true
 }
 
-// handler serves one of the gateway's own addresses to an identified user.
-type handler func(g *Gate, x *exchange, b *Backend)
+// endpoint serves one of the gateway's own addresses to an identified user: it either shows something, or takes a JSON
+// body with these members and changes something.
+type endpoint struct {
+	shows   func(g *Gate, x *exchange, b *Backend)
+	changes func(g *Gate, x *exchange, b *Backend, body *strictjson.Reader)
+	members []string
+}
+
+func shows(serve func(*Gate, *exchange, *Backend)) endpoint { return endpoint{shows: serve} }
+
+func changes(serve func(*Gate, *exchange, *Backend, *strictjson.Reader), members ...string) endpoint {
+	return endpoint{changes: serve, members: members}
+}
+
+// startBudget starts the time that the store calls of this request may take, and returns what ends it.
+func (x *exchange) startBudget() context.CancelFunc {
+	ctx, cancel := context.WithTimeout(x.r.Context(), StoreBudget)
+	x.store = ctx
+	return cancel
+}
 
 // endpoints are the gateway's own addresses below its prefix, by method (design.md section 6). GET serves HEAD too.
-var endpoints = map[string]map[string]handler{
-	"/challenge":                  {http.MethodGet: (*Gate).challengePage},
-	"/challenge/options":          {http.MethodPost: (*Gate).startStepUp},
-	"/challenge/verify":           {http.MethodPost: (*Gate).finishStepUp},
-	"/passkeys":                   {http.MethodGet: (*Gate).listPasskeys, http.MethodPost: (*Gate).finishRegistration},
-	"/passkeys/options":           {http.MethodPost: (*Gate).startRegistration},
-	"/passkeys/authorize/options": {http.MethodPost: (*Gate).startAuthorization},
-	"/passkeys/{id}":              {http.MethodPatch: (*Gate).renamePasskey, http.MethodDelete: (*Gate).removePasskey},
-	"/status":                     {http.MethodGet: (*Gate).status},
-	"/logout":                     {http.MethodPost: (*Gate).logout},
+var endpoints = map[string]map[string]endpoint{
+	"/challenge":         {http.MethodGet: shows((*Gate).challengePage)},
+	"/challenge/options": {http.MethodPost: changes((*Gate).startStepUp, "demand", "return_to")},
+	"/challenge/verify":  {http.MethodPost: changes((*Gate).finishStepUp, "demand", "return_to", "credential")},
+	"/passkeys": {
+		http.MethodGet:  shows((*Gate).listPasskeys),
+		http.MethodPost: changes((*Gate).finishRegistration, "credential", "name"),
+	},
+	"/passkeys/options":           {http.MethodPost: changes((*Gate).startRegistration, "name", "authorization")},
+	"/passkeys/authorize/options": {http.MethodPost: changes((*Gate).startAuthorization, "action", "id")},
+	"/passkeys/{id}": {
+		http.MethodPatch:  changes((*Gate).renamePasskey, "name"),
+		http.MethodDelete: changes((*Gate).removePasskey, "authorization"),
+	},
+	"/status": {http.MethodGet: shows((*Gate).status)},
+	"/logout": {http.MethodPost: changes((*Gate).logout)},
 }
 
 // serveOwn serves the gateway's own addresses. Nothing here ever reaches the upstream.
@@ -82,10 +107,18 @@ func (g *Gate) serveOwn(x *exchange, rest string, originRefusal passkey.Refusal)
 		g.fail(x, "opening store", err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), StoreBudget)
-	defer cancel()
-	x.r = x.r.WithContext(ctx)
-	serve(g, x, backend)
+	if serve.changes != nil {
+		body, err := g.readBody(x, serve.members...)
+		if err != nil {
+			g.refuse(x, refusalOf(err))
+			return
+		}
+		defer x.startBudget()()
+		serve.changes(g, x, backend, body)
+		return
+	}
+	defer x.startBudget()()
+	serve.shows(g, x, backend)
 }
 
 // endpointOf maps a path below the prefix to the pattern it is served under.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,6 +55,18 @@ func parseOrigin(text string) (*origin, error) {
 		o.hosts = []string{u.Host}
 	}
 	return o, nil
+}
+
+// originHint names the line that would make a Host known.
+func (g *Gate) originHint(host string) string {
+	missing := "https://" + strings.ToLower(host)
+	if strings.HasPrefix(missing, "https://localhost") {
+		missing = "http" + strings.TrimPrefix(missing, "https")
+	}
+	if CheckOrigin(missing) != nil {
+		missing = "https://<this host>" // the Host is no name that could be configured
+	}
+	return "An administrator can make it known in the global option stepgate: `origins " + strings.Join(append(slices.Clone(g.cfg.Origins), missing), " ") + "`."
 }
 
 // CheckOrigin tells whether a text can be configured as an origin.

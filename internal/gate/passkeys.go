@@ -16,7 +16,7 @@ import (
 
 // listPasskeys serves the account page, or the list as JSON to a client that does not prefer HTML.
 func (g *Gate) listPasskeys(x *exchange, b *Backend) {
-	account, err := b.Ceremonies.Account(x.r.Context(), x.user)
+	account, err := b.Ceremonies.Account(x.context(), x.user)
 	if err != nil {
 		g.fail(x, "reading account", err)
 		return
@@ -49,12 +49,7 @@ func row(p passkey.Passkey) assets.Passkey {
 }
 
 // startAuthorization starts the ceremony that adding or removing a passkey needs (design.md rule 9).
-func (g *Gate) startAuthorization(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "action", "id")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) startAuthorization(x *exchange, b *Backend, body *strictjson.Reader) {
 	action, id := body.Text("action"), body.OptionalText("id")
 	purpose := ceremony.Purpose{Action: passkey.Action(action), Target: id}
 	switch {
@@ -69,7 +64,7 @@ func (g *Gate) startAuthorization(x *exchange, b *Backend) {
 	if g.limited(x, b, party) {
 		return
 	}
-	options, err := b.Ceremonies.Start(x.r.Context(), party, purpose)
+	options, err := b.Ceremonies.Start(x.context(), party, purpose)
 	if err != nil {
 		g.refuseCeremony(x, purpose.Action, err)
 		return
@@ -79,12 +74,7 @@ func (g *Gate) startAuthorization(x *exchange, b *Backend) {
 
 // startRegistration starts registering a passkey: the first on the first factor alone, any other with the answer to an
 // "add" ceremony.
-func (g *Gate) startRegistration(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "name", "authorization")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reader) {
 	name := body.OptionalText("name")
 	action, authorization := authorizationIn(body)
 	if err := body.Err(); err != nil {
@@ -95,7 +85,7 @@ func (g *Gate) startRegistration(x *exchange, b *Backend) {
 	if g.limited(x, b, party) {
 		return
 	}
-	options, err := b.Ceremonies.StartRegistration(x.r.Context(), party, name, authorization)
+	options, err := b.Ceremonies.StartRegistration(x.context(), party, name, authorization)
 	if err != nil {
 		g.refuseCeremony(x, action, err)
 		return
@@ -115,21 +105,16 @@ func authorizationIn(body *strictjson.Reader) (passkey.Action, []byte) {
 	return passkey.FirstUse, nil
 }
 
-func (g *Gate) finishRegistration(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "credential", "name")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Reader) {
 	name, credential := body.OptionalText("name"), body.Raw("credential")
 	if err := body.Err(); err != nil {
 		g.refuse(x, refusalOf(err))
 		return
 	}
 	party := g.party(x)
-	registered, err := b.Ceremonies.FinishRegistration(x.r.Context(), party, name, credential)
+	registered, err := b.Ceremonies.FinishRegistration(x.context(), party, name, credential)
 	if err != nil {
-		g.refuseCeremony(x, passkey.Another, err)
+		g.refuseCeremony(x, "", err) // only the challenge's record knew the action
 		return
 	}
 	b.Views.Forget(x.user)
@@ -143,18 +128,13 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend) {
 	g.writeJSON(x, http.StatusCreated, row(registered.Passkey))
 }
 
-func (g *Gate) renamePasskey(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "name")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) renamePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	name := body.OptionalText("name")
 	if err := body.Err(); err != nil {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	renamed, err := b.Ceremonies.Rename(x.r.Context(), x.user, g.idOf(x), name)
+	renamed, err := b.Ceremonies.Rename(x.context(), x.user, g.idOf(x), name)
 	if err != nil {
 		g.refuseStored(x, "renaming passkey", err)
 		return
@@ -165,17 +145,12 @@ func (g *Gate) renamePasskey(x *exchange, b *Backend) {
 	g.writeJSON(x, http.StatusOK, row(renamed))
 }
 
-func (g *Gate) removePasskey(x *exchange, b *Backend) {
-	body, err := readBody(x.w, x.r, x.origin.text, "authorization")
-	if err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
+func (g *Gate) removePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	if !body.Given("authorization") {
 		g.refuse(x, passkey.AuthorizationNeeded)
 		return
 	}
-	removed, err := b.Ceremonies.Remove(x.r.Context(), g.party(x), g.idOf(x), body.Raw("authorization"))
+	removed, err := b.Ceremonies.Remove(x.context(), g.party(x), g.idOf(x), body.Raw("authorization"))
 	b.Views.Forget(x.user) // also on an error: the answer may have been lost after the write
 	if err != nil {
 		g.refuseCeremony(x, passkey.Remove, err)

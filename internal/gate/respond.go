@@ -60,6 +60,9 @@ func (g *Gate) refuseCeremony(x *exchange, action passkey.Action, err error) {
 // answer writes a refusal without recording it.
 func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 	a := answerFor(refusal)
+	if refusal == passkey.OriginUnknown {
+		a.hint = g.originHint(x.r.Host)
+	}
 	header := x.w.Header()
 	switch a.status {
 	case http.StatusServiceUnavailable:

@@ -7,6 +7,7 @@ import (
 	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/policy"
+	"github.com/stepgate/stepgate/internal/strictjson"
 )
 
 // statusAnswer tells an app whether this client holds a grant: how old, how strong, until when. The times are about the
@@ -54,12 +55,8 @@ func (g *Gate) status(x *exchange, b *Backend) {
 }
 
 // logout ends all of the user's grants, on every gateway and in every browser, and clears this one's.
-func (g *Gate) logout(x *exchange, b *Backend) {
-	if _, err := readBody(x.w, x.r, x.origin.text); err != nil {
-		g.refuse(x, refusalOf(err))
-		return
-	}
-	err := b.Ceremonies.Revoke(x.r.Context(), x.user)
+func (g *Gate) logout(x *exchange, b *Backend, _ *strictjson.Reader) {
+	err := b.Ceremonies.Revoke(x.context(), x.user)
 	b.Views.Forget(x.user)
 	if err != nil {
 		g.refuseStored(x, "revoking grants", err)

@@ -23,6 +23,7 @@ const (
 	CrossSite        Refusal = "cross_site"         // a state change that does not come from this origin
 	MediaType        Refusal = "media_type"         // not application/json
 	BodyTooLarge     Refusal = "body_too_large"     // over 64 KiB
+	BodyTimeout      Refusal = "body_timeout"       // did not arrive within 10 seconds
 	BodyMalformed    Refusal = "body_malformed"     // does not parse, or names a member twice or in the wrong case
 	DemandInvalid    Refusal = "demand_invalid"     // the sealed demand is not ours, or not for this origin
 	RateLimited      Refusal = "rate_limited"       // too many ceremonies started
