@@ -36,6 +36,9 @@ func parseOrigin(text string) (*origin, error) {
 	if !o.secure && (u.Scheme != "http" || u.Hostname() != "localhost") {
 		return nil, fmt.Errorf("origin %q: must be https (or http://localhost, for development)", text)
 	}
+	if strings.Trim(u.Hostname(), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" && text == strings.ToLower(text) {
+		return nil, fmt.Errorf("origin %q: the host must be a domain of a-z, 0-9, - and . (an internationalised one in its xn-- form)", text)
+	}
 	if text != strings.ToLower(text) || strings.HasSuffix(u.Hostname(), ".") {
 		return nil, fmt.Errorf("origin %q: must be in lower case and without a dot at the end, as browsers send it", text)
 	}
