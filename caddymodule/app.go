@@ -108,7 +108,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Origins = []string{"https://" + a.RPID}
 	}
 	for _, origin := range a.Origins {
-		if err := checkOrigin(origin); err != nil {
+		if err := gate.CheckOrigin(origin); err != nil {
 			return fmt.Errorf("stepgate: origins: %w", err)
 		}
 		if err := checkWithin(origin, a.RPID); err != nil {

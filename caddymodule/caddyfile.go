@@ -55,7 +55,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "rp_name":
 			err = oneArg(d, &a.RPName)
 		case "origins":
-			err = someArgs(d, &a.Origins, checkOrigin)
+			err = someArgs(d, &a.Origins, gate.CheckOrigin)
 		case "grant_keys":
 			err = someArgs(d, &a.GrantKeys, checkKeyPlaceholder)
 		case "store":

@@ -23,7 +23,7 @@ func TestOrder(t *testing.T) {
 		try_files {path} /index.html
 		rewrite * /r
 		basic_auth {
-			alice $2a$04$5TgYkI6YUB2NQDlm0/0KxuRvpcU8lLUfhRxvYaKfz2JOLGYJW3sAi
+			alice $2a$04$Yz4c4HyGGazjwOzqB.5HouQkV5YD3K7Kbj7B6ALhQ3v8zbpV/9eeS
 		}
 		forward_auth 127.0.0.1:1 {
 			uri /auth
