@@ -1,0 +1,45 @@
+package e2etest_test
+
+// What the gateways of these tests are configured with, unless a test brings its own.
+
+// basicAuth signs alice and bob in, with the password `correct horse`.
+const basicAuth = `basic_auth {
+		alice $2a$10$8e6FiRGYdlqGBwvSorcmIOTfaiIoTSxfV9Vg4kJsL4CljWny8qNE2
+		bob $2a$10$8e6FiRGYdlqGBwvSorcmIOTfaiIoTSxfV9Vg4kJsL4CljWny8qNE2
+	}`
+
+const password = "correct horse"
+
+// console is the Caddyfile of one console: words for the relying party, and for the stepgate block behind basicAuth.
+func console(app, block string) string {
+	return globals(app) + site(basicAuth+"\n\tstepgate {\n"+block+"\n\t}")
+}
+
+// headerConsole is a console whose first factor is the header X-User, for clients that are no browser.
+func headerConsole(app, block string) string {
+	return globals(app) + site("stepgate {\n\t\tuser {header.X-User}\n"+block+"\n\t}")
+}
+
+// globals are the options: everything is logged, so that a secret that could leak does.
+func globals(app string) string {
+	return `{
+	admin localhost:$ADMIN
+	persist_config off
+	auto_https off
+	default_bind 127.0.0.1
+	grace_period 1s
+	debug
+	stepgate {
+		rp_id localhost
+		rp_name "Example operations"
+		origins http://localhost:$PORT
+		store file $DIR/stepgate.db
+		` + app + `
+	}
+}
+`
+}
+
+func site(directives string) string {
+	return "http://localhost:$PORT {\n\tlog\n\t" + directives + "\n\treverse_proxy $UPSTREAM\n}\n"
+}

@@ -1,0 +1,144 @@
+package e2etest_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// gateway is the binary at work: a process with a Caddyfile, a store and a log of its own.
+type gateway struct {
+	t           testing.TB
+	folder      string // $DIR: working directory, home, store
+	port, admin int    // $PORT, $ADMIN
+	upstream    *upstream
+	log         *logbook
+	url         string // http://localhost:$PORT
+
+	process *exec.Cmd
+	ended   chan error // the process's end
+}
+
+// start runs a gateway with this Caddyfile, see [gateway.fill], and stops it at the end of the test.
+func start(t testing.TB, caddyfile string) *gateway {
+	t.Helper()
+	g := prepare(t)
+	g.configure(caddyfile)
+	g.run()
+	return g
+}
+
+// prepare returns a gateway that does not run yet.
+func prepare(t testing.TB) *gateway {
+	t.Helper()
+	g := &gateway{t: t, folder: t.TempDir(), port: freePort(t), admin: freePort(t), upstream: newUpstream(t), log: &logbook{}}
+	g.url = fmt.Sprintf("http://localhost:%d", g.port)
+	t.Cleanup(func() {
+		if g.process != nil {
+			g.stop()
+		}
+		if key, err := os.ReadFile(filepath.Join(g.folder, "stepgate.keys")); err == nil {
+			g.log.secret("grant key", strings.TrimSpace(string(key)))
+		}
+		g.log.leaks(t)
+		if t.Failed() && testing.Verbose() {
+			t.Logf("the gateway's log:\n%s", g.log.text())
+		}
+	})
+	return g
+}
+
+// fill puts this gateway's places into a text.
+func (g *gateway) fill(text string) string {
+	return strings.NewReplacer("$PORT", fmt.Sprint(g.port), "$ADMIN", fmt.Sprint(g.admin), "$DIR", g.folder,
+		"$UPSTREAM", g.upstream.address).Replace(text)
+}
+
+// configure writes the Caddyfile that run and reload use.
+func (g *gateway) configure(caddyfile string) {
+	g.t.Helper()
+	must(g.t, os.WriteFile(filepath.Join(g.folder, "Caddyfile"), []byte(g.fill(caddyfile)), 0o600))
+}
+
+// command returns a call of the binary that can see and touch nothing but the gateway's folder.
+func (g *gateway) command(arguments ...string) *exec.Cmd {
+	command := exec.Command(binary, arguments...)
+	command.Dir = g.folder
+	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + g.folder, "XDG_CONFIG_HOME=" + g.folder + "/config", "XDG_DATA_HOME=" + g.folder + "/data"}
+	return command
+}
+
+// call runs the binary to its end and returns what it printed, and its exit code.
+func (g *gateway) call(arguments ...string) (string, int) {
+	g.t.Helper()
+	out, err := g.command(arguments...).CombinedOutput()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return string(out), exit.ExitCode()
+	}
+	must(g.t, err)
+	return string(out), 0
+}
+
+// run starts the process and waits until it takes connections.
+func (g *gateway) run() {
+	g.t.Helper()
+	g.process = g.command("run", "--config", "Caddyfile")
+	g.process.Stderr = g.log
+	must(g.t, g.process.Start())
+	ended := make(chan error, 1)
+	g.ended = ended
+	go func(process *exec.Cmd) { ended <- process.Wait() }(g.process)
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
+		if err == nil {
+			connection.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			g.process = nil
+			g.t.Fatalf("the gateway did not start: %v\n%s", err, g.log.text())
+		case <-tick.C:
+		}
+		if time.Now().After(deadline) {
+			g.t.Fatalf("the gateway does not listen:\n%s", g.log.text())
+		}
+	}
+}
+
+// stop ends the process as an operator or an orchestrator does, and holds that it ends well.
+func (g *gateway) stop() {
+	g.t.Helper()
+	must(g.t, g.process.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-g.ended:
+		if err != nil {
+			g.t.Errorf("after SIGTERM: %v\n%s", err, g.log.text())
+		}
+	case <-time.After(patience):
+		_ = g.process.Process.Kill()
+		<-g.ended
+		g.t.Errorf("the gateway did not stop on SIGTERM:\n%s", g.log.text())
+	}
+	g.process = nil
+}
+
+// reload puts another Caddyfile in force through the binary, or returns why that was refused.
+func (g *gateway) reload(caddyfile string) error {
+	g.t.Helper()
+	g.configure(caddyfile)
+	if out, code := g.call("reload", "--config", "Caddyfile", "--address", fmt.Sprintf("localhost:%d", g.admin)); code != 0 {
+		return fmt.Errorf("exit code %d: %s", code, out)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package e2etest_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"html"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// received is a request as the upstream got it.
+type received struct {
+	Method, Target, Host, Proto, Body string
+	Header, Trailer                   http.Header
+}
+
+// upstream is a process behind a gateway: it answers every request and remembers it.
+type upstream struct {
+	t                testing.TB
+	address, control string
+}
+
+const upstreamVariable = "STEPGATE_E2ETEST_UPSTREAM"
+
+// newUpstream starts one. It ends when its standard input does, so that it never outlives the tests.
+func newUpstream(t testing.TB) *upstream {
+	t.Helper()
+	process := exec.Command(os.Args[0])
+	process.Env = append(os.Environ(), upstreamVariable+"=1")
+	process.Stderr = os.Stderr
+	input, err := process.StdinPipe()
+	must(t, err)
+	output, err := process.StdoutPipe()
+	must(t, err)
+	must(t, process.Start())
+	t.Cleanup(func() {
+		input.Close()
+		if err := process.Wait(); err != nil {
+			t.Errorf("upstream: %v", err)
+		}
+	})
+	u := &upstream{t: t}
+	line, err := bufio.NewReader(output).ReadString('\n')
+	must(t, err)
+	if _, err := fmt.Sscan(line, &u.address, &u.control); err != nil {
+		t.Fatalf("upstream says %q: %v", line, err)
+	}
+	return u
+}
+
+// take returns the requests since the last call.
+func (u *upstream) take() (list []received) {
+	u.t.Helper()
+	answer, err := http.Get("http://" + u.control)
+	must(u.t, err)
+	defer answer.Body.Close()
+	must(u.t, json.NewDecoder(answer.Body).Decode(&list))
+	return list
+}
+
+// untouched holds that nothing reached the upstream since the last call.
+func (u *upstream) untouched() {
+	u.t.Helper()
+	for _, r := range u.take() {
+		u.t.Errorf("reached the upstream: %s %s", r.Method, r.Target)
+	}
+}
+
+// one returns the one request since the last call.
+func (u *upstream) one() received {
+	u.t.Helper()
+	list := u.take()
+	if len(list) != 1 {
+		u.t.Fatalf("%d requests reached the upstream, want 1: %v", len(list), list)
+	}
+	return list[0]
+}
+
+// runUpstream is the process.
+func runUpstream() {
+	var mu sync.Mutex
+	list := []received{}
+	serve := func(handler http.HandlerFunc) string {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go http.Serve(listener, handler)
+		return listener.Addr().String()
+	}
+	address := serve(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got := received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto, Body: string(body), Header: r.Header, Trailer: r.Trailer}
+		mu.Lock()
+		list = append(list, got)
+		mu.Unlock()
+		upstreamPage(w, r, got)
+	})
+	control := serve(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		json.NewEncoder(w).Encode(list)
+		list = []received{}
+	})
+	fmt.Println(address, control)
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// upstreamPage is a console: a page with a form at /form, otherwise one that shows the request.
+func upstreamPage(w http.ResponseWriter, r *http.Request, got received) {
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(got)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	io.WriteString(w, "<!DOCTYPE html><html lang=en><title>Console</title><link rel=icon href='data:,'><main><h1>Console</h1>")
+	if strings.HasPrefix(r.URL.Path, "/form") {
+		io.WriteString(w, "<form method=post action=/admin/rename><label>Name <input name=name value=web-1></label><button>Rename</button></form>")
+	}
+	fmt.Fprintf(w, "<pre>%s %s\n%s</pre></main>", got.Method, html.EscapeString(got.Target), html.EscapeString(got.Body))
+}
