@@ -57,7 +57,7 @@ func adapt(caddyfile string) ([]byte, []caddyconfig.Warning, error) {
 	return caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 }
 
-func parsed(t *testing.T, text []byte) any {
+func parsed(t testing.TB, text []byte) any {
 	t.Helper()
 	var value any
 	if err := json.Unmarshal(text, &value); err != nil {
@@ -89,4 +89,13 @@ func handlersIn(value any, want func(name string) bool) (found []any) {
 		}
 	}
 	return found
+}
+
+func encoded(t testing.TB, value any) []byte {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }

@@ -25,6 +25,28 @@ func TestPlaceholders(t *testing.T) {
 	}
 }
 
+// Placeholders are text to matchers too, and to the handlers of other sites' taste.
+func TestPlaceholdersInMatchers(t *testing.T) {
+	g := start(t, "open /open", `@expression expression {http.stepgate.user} == "alice" && {http.stepgate.level} == "device_bound"
+@vars vars {http.stepgate.user} bob
+@none expression {http.stepgate.user} == ""
+map {http.stepgate.user} {role} {
+	alice admin
+	default none
+}
+respond @expression "expression {role}"
+respond @vars "vars {role}"
+respond @none "none {role}"`)
+	for user, want := range map[string]string{"alice": "expression admin", "bob": "vars none"} {
+		if got := g.enrolled(user).get("/"); got.body != want {
+			t.Errorf("%s: %q, want %q", user, got.body, want)
+		}
+	}
+	if got := g.browser("alice").get("/open"); got.body != "none none" {
+		t.Errorf("on an open route: %q", got.body)
+	}
+}
+
 // A user's name is data: what looks like a placeholder in it is not expanded, neither for the upstream nor on a page
 // (GHSA-m2w3-8f23-hxxf).
 func TestUserNamesAreNotExpanded(t *testing.T) {
