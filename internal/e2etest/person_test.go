@@ -186,3 +186,25 @@ func (p *person) fetch(path, init string) fetched {
 		return {Status: r.status, Header: Object.fromEntries(r.headers), Body};
 	})`, path, init))
 }
+
+// prompts returns how often the tab asked for a passkey.
+func prompts(p *person, kind string) int {
+	p.t.Helper()
+	return browsertest.Eval[int](p.Tab, fmt.Sprintf("Number(sessionStorage['test.%s'] ?? 0)", kind))
+}
+
+func evalBool(p *person, condition string) bool {
+	p.t.Helper()
+	return browsertest.Eval[bool](p.Tab, condition)
+}
+
+// enrolByHand is [person.enrol] in a tab that waits for the button.
+func (p *person) enrolByHand(path string) {
+	p.t.Helper()
+	p.open(path)
+	p.panel("create")
+	p.press()
+	p.panel("confirm")
+	p.press()
+	p.WaitPath(path)
+}

@@ -1,0 +1,85 @@
+package e2etest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/stepgate/stepgate/internal/authtest"
+)
+
+// The line about a passkey that may have been copied says which one: that is what an administrator needs to know.
+func TestAuditNamesTheCopiedPasskey(t *testing.T) {
+	t.Parallel()
+	g := start(t, headerConsole("", ""))
+	c := newClient(t, g, "carol")
+	must(t, c.register("Key"))
+	if answer, err := c.stepUp("/"); err != nil || answer.status != 200 {
+		t.Fatal(err, answer)
+	}
+	answer, err := c.stepUp("/", authtest.SignCount(1))
+	must(t, err)
+	if got := problemIn(t, answer.body); answer.status != 403 || got.Code != "counter_regressed" {
+		t.Errorf("a copy got %d %+v", answer.status, got)
+	}
+	if e := g.audited("clone_suspected", "counter_regressed"); e.Passkey == "" {
+		t.Errorf("audited without the passkey: %+v", e)
+	}
+}
+
+// Every line of the log is one JSON object that names no member twice: what reads logs takes the first, the last, or
+// neither.
+func TestLogLinesNameNoMemberTwice(t *testing.T) {
+	t.Parallel()
+	g := start(t, headerConsole("", ""))
+	c := newClient(t, g, "carol")
+	c.get("/a")
+	must(t, c.register("Key"))
+	if answer, err := c.stepUp("/a"); err != nil || answer.status != 200 {
+		t.Fatal(err, answer)
+	}
+	c.get("/a")
+	g.audited("ceremony_finished", "")
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	for _, line := range g.log.lines {
+		if name := twice([]byte(line)); name != "" {
+			t.Errorf("%q is there twice: %s", name, line)
+		}
+	}
+}
+
+// twice returns a member that the outermost object of a text names twice, or "".
+func twice(text []byte) string {
+	d := json.NewDecoder(bytes.NewReader(text))
+	seen, depth := map[string]bool{}, 0
+	name := true
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		switch token := token.(type) {
+		case json.Delim:
+			if token == '{' || token == '[' {
+				depth++
+			} else {
+				depth--
+			}
+			name = true
+			continue
+		case string:
+			if depth == 1 && name {
+				if seen[token] {
+					return token
+				}
+				seen[token] = true
+				name = false
+				continue
+			}
+		}
+		if depth == 1 {
+			name = true
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package e2etest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"testing"
+	"time"
+
+	"github.com/stepgate/stepgate/internal/authtest"
+)
+
+// client speaks HTTP to a gateway, with a cookie jar and a software authenticator: a script, or a browser without pages.
+type client struct {
+	t      testing.TB
+	g      *gateway
+	user   string // sent as X-User
+	origin string
+	http   *http.Client
+	key    *authtest.Authenticator
+}
+
+// newClient returns one for a user; "" sends no name. Whatever the origin's host, it connects to the gateway.
+func newClient(t testing.TB, g *gateway, user string) *client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	must(t, err)
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
+		},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &client{
+		t: t, g: g, user: user, origin: g.url, key: authtest.New(authtest.Config{Counts: true}),
+		http: &http.Client{
+			Transport: transport, Jar: jar, Timeout: time.Minute,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+func basic(user string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// reply is an answer, read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// get asks for a path, with further headers in pairs.
+func (c *client) get(path string, headers ...string) reply {
+	c.t.Helper()
+	answer, err := c.send(http.MethodGet, path, nil, headers...)
+	must(c.t, err)
+	return answer
+}
+
+// post sends JSON as the gateway's own pages do.
+func (c *client) post(path string, body any) reply {
+	c.t.Helper()
+	answer, err := c.send(http.MethodPost, path, body)
+	must(c.t, err)
+	return answer
+}
+
+// send is safe to call from any goroutine. A body makes it a request of the gateway's own pages.
+func (c *client) send(method, path string, body any, headers ...string) (reply, error) {
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return reply{}, err
+		}
+	}
+	request, err := http.NewRequest(method, c.origin+path, bytes.NewReader(text))
+	if err != nil {
+		return reply{}, err
+	}
+	if c.user != "" {
+		request.Header.Set("X-User", c.user)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Origin", c.origin)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	defer answer.Body.Close()
+	for _, cookie := range answer.Cookies() {
+		c.g.log.secret("cookie "+cookie.Name, cookie.Value)
+	}
+	content, err := io.ReadAll(answer.Body)
+	return reply{answer.StatusCode, answer.Header, content}, err
+}
+
+// expect turns an answer with another status into an error.
+func (r reply) expect(status int) error {
+	if r.status != status {
+		return fmt.Errorf("status %d, want %d: %s", r.status, status, r.body)
+	}
+	return nil
+}
+
+// step sends a body, wants a status, and returns the answer's text.
+func (c *client) step(method, path string, body any, status int) ([]byte, error) {
+	answer, err := c.send(method, path, body)
+	if err == nil {
+		err = answer.expect(status)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return answer.body, nil
+}
+
+// register gives the user their first passkey.
+func (c *client) register(name string) error {
+	options, err := c.step("POST", "/.stepgate/passkeys/options", map[string]any{"name": name}, 200)
+	if err != nil {
+		return err
+	}
+	credential, err := c.key.Register(options, c.origin)
+	if err != nil {
+		return err
+	}
+	c.confide(options, credential)
+	_, err = c.step("POST", "/.stepgate/passkeys", map[string]any{"credential": json.RawMessage(credential), "name": name}, 201)
+	return err
+}
+
+// stepUp uses the passkey for the demand that a path has.
+func (c *client) stepUp(path string, lies ...authtest.Lie) (reply, error) {
+	wish := map[string]any{"return_to": path}
+	options, err := c.step("POST", "/.stepgate/challenge/options", wish, 200)
+	if err != nil {
+		return reply{}, err
+	}
+	credential, err := c.key.Authenticate(options, c.origin, lies...)
+	if err != nil {
+		return reply{}, err
+	}
+	c.confide(options, credential)
+	wish["credential"] = json.RawMessage(credential)
+	return c.send("POST", "/.stepgate/challenge/verify", wish)
+}
+
+// confide tells the logbook what no log line may hold.
+func (c *client) confide(options, credential []byte) {
+	var texts struct {
+		PublicKey struct {
+			Challenge string `json:"challenge"`
+		} `json:"publicKey"`
+		Response map[string]any `json:"response"`
+	}
+	if json.Unmarshal(options, &texts) == nil {
+		c.g.log.secret("challenge", texts.PublicKey.Challenge)
+	}
+	if json.Unmarshal(credential, &texts) == nil {
+		for name, value := range texts.Response {
+			if text, ok := value.(string); ok {
+				c.g.log.secret(name, text)
+			}
+		}
+	}
+}
+
+func rawJSON(text []byte) json.RawMessage { return json.RawMessage(text) }
