@@ -1,9 +1,11 @@
 package e2etest_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,9 +101,7 @@ func (g *gateway) run() {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
-		if err == nil {
-			connection.Close()
+		if g.listens() {
 			return
 		}
 		select {
@@ -114,6 +114,23 @@ func (g *gateway) run() {
 			g.t.Fatalf("the gateway does not listen:\n%s", g.log.text())
 		}
 	}
+}
+
+// listens reports whether the gateway takes connections; over TLS, whether it has its certificate yet.
+func (g *gateway) listens() bool {
+	address := fmt.Sprintf("127.0.0.1:%d", g.port)
+	var connection net.Conn
+	var err error
+	if at, _ := url.Parse(g.url); at.Scheme == "https" {
+		connection, err = tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, ServerName: at.Hostname()})
+	} else {
+		connection, err = net.Dial("tcp", address)
+	}
+	if err != nil {
+		return false
+	}
+	connection.Close()
+	return true
 }
 
 // stop ends the process as an operator or an orchestrator does, and holds that it ends well.

@@ -49,8 +49,10 @@ other.example.test {
 // familyBrowser starts the gateway, and a browser in which the hosts lead to it.
 func familyBrowser(t *testing.T) (*gateway, *browsertest.Browser) {
 	t.Helper()
-	g := start(t, strings.ReplaceAll(family, "$HTTP", fmt.Sprint(freePort(t))))
+	g := prepare(t)
 	g.url = "https://console.example.test"
+	g.configure(strings.ReplaceAll(family, "$HTTP", fmt.Sprint(freePort(t))))
+	g.run()
 	return g, browsertest.Start(t, browsertest.Options{Hosts: map[string]string{"*.example.test:443": fmt.Sprintf("127.0.0.1:%d", g.port)}})
 }
 
