@@ -257,6 +257,10 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	browsers, err := keys.Sealer(grant.ForBrowser, a.RPID)
+	if err != nil {
+		return nil, err
+	}
 	config := a.service
 	config.Store = opened.Store
 	service, err := ceremony.New(config)
@@ -264,7 +268,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 		return nil, err
 	}
 	return &gate.Backend{
-		Ceremonies: service, Grants: grants, Demands: demands, Limiter: opened.Limiter,
+		Ceremonies: service, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter,
 		Views: gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now),
 	}, nil
 }

@@ -37,6 +37,18 @@ type Proof struct {
 // PublicKeyCredential.parseRequestOptionsFromJSON and parseCreationOptionsFromJSON take.
 type Options = json.RawMessage
 
+// Begun is a started registration.
+type Begun struct {
+	Options    Options
+	Authorized *Proof // the Add that authorised it, also when the registration was then refused; nil for a first use
+}
+
+// Removed is what a removal took away.
+type Removed struct {
+	Passkey    passkey.Passkey
+	Authorized *Proof // the Remove that authorised it, also when the removal was then refused
+}
+
 // Registered is what a finished registration wrote.
 type Registered struct {
 	Passkey passkey.Passkey

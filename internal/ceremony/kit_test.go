@@ -125,7 +125,7 @@ func (w *world) reply(p ceremony.Party, purpose ceremony.Purpose, a *authtest.Au
 
 func (w *world) startRegistration(p ceremony.Party, name string, authorization []byte) []byte {
 	w.t.Helper()
-	return must(w.StartRegistration(w.t.Context(), p, name, authorization))(w.t)
+	return must(w.StartRegistration(w.t.Context(), p, name, authorization))(w.t).Options
 }
 
 func (w *world) finishRegistration(p ceremony.Party, name string, reply []byte) (ceremony.Registered, error) {

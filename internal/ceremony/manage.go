@@ -74,21 +74,21 @@ func (s *Service) rename(ctx context.Context, user, shortID, name string) (passk
 //
 // Refusals of its own: [passkey.PasskeyUnknown] when it is gone already, [passkey.LastPasskey] when it is the only one,
 // [passkey.Conflict].
-func (s *Service) Remove(ctx context.Context, party Party, shortID string, authorization []byte) (passkey.Passkey, error) {
+func (s *Service) Remove(ctx context.Context, party Party, shortID string, authorization []byte) (Removed, error) {
 	removed, err := s.remove(ctx, party, shortID, authorization)
 	if err != nil {
-		return passkey.Passkey{}, fmt.Errorf("removing a passkey: %w", err)
+		return removed, fmt.Errorf("removing a passkey: %w", err)
 	}
 	return removed, nil
 }
 
-func (s *Service) remove(ctx context.Context, party Party, shortID string, authorization []byte) (passkey.Passkey, error) {
+func (s *Service) remove(ctx context.Context, party Party, shortID string, authorization []byte) (removed Removed, err error) {
 	purpose := Purpose{Action: passkey.Remove, Target: shortID}
 	proof, account, err := s.finish(ctx, party, purpose, authorization)
 	if err != nil {
-		return passkey.Passkey{}, err
+		return removed, err
 	}
-	var removed passkey.Passkey
+	removed.Authorized = &proof
 	err = s.retry(ctx, party.User, &account, func(account passkey.Account) error {
 		// Whoever authorised it may have been removed by another request since: then nothing is authorised.
 		if _, ok := account.Passkey(proof.Passkey.ID); !ok {
@@ -97,12 +97,12 @@ func (s *Service) remove(ctx context.Context, party Party, shortID string, autho
 		if err := checkTarget(account, purpose); err != nil {
 			return err
 		}
-		removed, _ = account.PasskeyByShortID(shortID)
-		next, err := account.User.Removing(removed.ID)
+		removed.Passkey, _ = account.PasskeyByShortID(shortID)
+		next, err := account.User.Removing(removed.Passkey.ID)
 		if err != nil {
 			return err
 		}
-		return s.config.Store.Remove(ctx, next, removed.ID)
+		return s.config.Store.Remove(ctx, next, removed.Passkey.ID)
 	})
 	return removed, err
 }

@@ -97,7 +97,7 @@ func TestRemove(t *testing.T) {
 	// Two removals at the same time, each of the other: the second would leave the user without any.
 	removeFirst, removeSecond := w.reply(ada, removal(first), b), w.reply(ada, removal(second), a)
 	removed := must(w.Remove(t.Context(), ada, first.ShortID(), removeFirst))(t)
-	same(t, removed.ID, first.ID)
+	same(t, removed.Passkey.ID, first.ID)
 	_, err = w.Remove(t.Context(), ada, second.ShortID(), removeSecond)
 	refused(t, err, passkey.PasskeyUnknown) // signed with the one that is gone
 	same(t, len(w.account(ada.User).Passkeys), 1)

@@ -20,45 +20,46 @@ import (
 // Refusals of its own: [passkey.NameInvalid], [passkey.NameTaken], [passkey.TooManyPasskeys];
 // [passkey.AuthorizationNeeded] when the user has passkeys and there is no authorization, [passkey.RegistrationClosed]
 // when they had some and now have none.
-func (s *Service) StartRegistration(ctx context.Context, party Party, name string, authorization []byte) (Options, error) {
-	options, err := s.startRegistration(ctx, party, name, authorization)
+func (s *Service) StartRegistration(ctx context.Context, party Party, name string, authorization []byte) (Begun, error) {
+	begun, err := s.startRegistration(ctx, party, name, authorization)
 	if err != nil {
-		return nil, fmt.Errorf("starting a registration: %w", err)
+		return begun, fmt.Errorf("starting a registration: %w", err)
 	}
-	return options, nil
+	return begun, nil
 }
 
-func (s *Service) startRegistration(ctx context.Context, party Party, name string, authorization []byte) (Options, error) {
+func (s *Service) startRegistration(ctx context.Context, party Party, name string, authorization []byte) (begun Begun, err error) {
 	if err := s.admit(party); err != nil {
-		return nil, err
+		return begun, err
 	}
-	name, err := optionalName(name)
-	if err != nil {
-		return nil, err
+	if name, err = optionalName(name); err != nil {
+		return begun, err
 	}
 	record := passkey.Challenge{Action: passkey.FirstUse, Level: passkey.Verified, Name: name}
 	if len(authorization) > 0 {
 		proof, account, err := s.finish(ctx, party, Purpose{Action: passkey.Add}, authorization)
 		if err != nil {
-			return nil, err
+			return begun, err
 		}
+		begun.Authorized = &proof
 		record.Action = passkey.Another
 		record.Target = proof.Passkey.ShortID() // so that removing it meanwhile ends what it authorised
 		record.Handle = account.User.Handle
 	} else if record.Handle, err = s.draw(passkey.HandleLength); err != nil {
-		return nil, err
+		return begun, err
 	}
 	challenge, account, err := s.begin(ctx, party, record)
 	if err != nil {
-		return nil, err
+		return begun, err
 	}
 	if err := s.mayRegister(record, account); err != nil {
-		return nil, err
+		return begun, err
 	}
 	if name != "" && hasName(account.User, name) {
-		return nil, passkey.NameTaken
+		return begun, passkey.NameTaken
 	}
-	return s.creationOptions(party, record.Handle, challenge, account.Passkeys)
+	begun.Options, err = s.creationOptions(party, record.Handle, challenge, account.Passkeys)
+	return begun, err
 }
 
 // mayRegister decides who may register a passkey: it is asked before the options are given out, and again on the account

@@ -75,10 +75,17 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 	return s.requestOptions(party, account.User, purpose, challenge, suitable)
 }
 
-// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known.
+// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known: for an Add, the
+// highest that the user's passkeys reach, and for a Remove, that of the target. With less, whoever holds a synced
+// passkey could remove the security key and then add one of their own that claims as much.
 func neededLevel(account passkey.Account, purpose Purpose) passkey.Level {
-	if purpose.Action == passkey.Add {
+	switch purpose.Action {
+	case passkey.Add:
 		return max(purpose.level(), account.Reach())
+	case passkey.Remove:
+		if target, ok := account.PasskeyByShortID(purpose.Target); ok {
+			return max(purpose.level(), target.Reach())
+		}
 	}
 	return purpose.level()
 }

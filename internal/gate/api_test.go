@@ -3,6 +3,7 @@ package gate_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -332,7 +333,8 @@ func TestManagement(t *testing.T) {
 	forPhone = alice.authorize(key, object{"action": "remove", "id": phoneID})
 	seen := w.audit.count()
 	want(t, alice.send("DELETE", "/.stepgate/passkeys/"+phoneID, object{"authorization": raw(forPhone)}), http.StatusNoContent)
-	if events := w.audit.since(seen); len(events) != 1 || events[0].Kind != audit.PasskeyRemoved || events[0].Passkey != phoneID || events[0].User != "alice" {
+	if events := w.audit.since(seen); len(events) != 2 || events[0].Kind != audit.CeremonyFinished || events[0].Action != passkey.Remove || events[0].Passkey != id ||
+		events[1].Kind != audit.PasskeyRemoved || events[1].Passkey != phoneID || events[1].User != "alice" {
 		t.Errorf("audited %v", events)
 	}
 }
@@ -424,32 +426,50 @@ func TestPublicPaths(t *testing.T) {
 	want(t, nobody.do("HEAD", asset, nil), http.StatusOK)
 }
 
-// A flood by one client, even with the victim's own sign-in, leaves the victim's browser alone.
+// A flood in the victim's name, with the victim's own sign-in and from many addresses, leaves the victim's browser alone,
+// also after a restart of the gateway and of the browser.
 func TestRateLimit(t *testing.T) {
 	w := newWorld(t)
 	victim, key := w.browser("alice"), authtest.New(authtest.Config{})
 	victim.register(key, "Key")
 	want(t, victim.stepUp(key, "/admin"), http.StatusOK)
+	if age := victim.cookies["__Host-stepgate-ceremony"].MaxAge; age < 30*24*3600 {
+		t.Errorf("the browser's name lasts %d s", age)
+	}
+	w.backend.Limiter = gate.NewLimiter() // a restart
 	limited := 0
 	for i := range 600 {
 		thief := w.browser("alice") // a new browser each time
-		thief.client = "198.51.100." + string(rune('0'+i%10))
-		if response := thief.post("/.stepgate/challenge/options", object{"return_to": "/admin"}); response.StatusCode == http.StatusTooManyRequests {
+		thief.client = fmt.Sprintf("198.51.100.%d", i%20)
+		response := thief.post("/.stepgate/challenge/options", object{"return_to": "/admin"})
+		if response.StatusCode == http.StatusTooManyRequests {
 			limited++
 			if response.Header.Get("Retry-After") == "" {
 				t.Fatal("no Retry-After")
 			}
 		}
 	}
-	if limited < 250 {
-		t.Errorf("only %d of 600 starts were limited", limited)
+	if limited != 300 {
+		t.Errorf("%d of 600 starts were limited", limited)
 	}
 	want(t, victim.stepUp(key, "/admin"), http.StatusOK)
 	thief := w.browser("alice")
-	thief.client = "198.51.100.1"
-	thief.refused(http.StatusTooManyRequests, passkey.RateLimited, func() *http.Response {
-		return thief.post("/.stepgate/challenge/options", object{"return_to": "/admin"})
-	})
+	thief.client = "203.0.113.7"
+	refuse := func(path string, body object) {
+		t.Helper()
+		thief.refused(http.StatusTooManyRequests, passkey.RateLimited, func() *http.Response { return thief.post(path, body) })
+	}
+	refuse("/.stepgate/challenge/options", object{"return_to": "/admin"})
+	refuse("/.stepgate/passkeys/authorize/options", object{"action": "add"})
+	refuse("/.stepgate/passkeys/options", object{"name": "x"})
+	refuse("/.stepgate/logout", object{})
+
+	// Nobody can make up, or take along, the mark of a known browser.
+	name, mark, _ := strings.Cut(victim.cookies["__Host-stepgate-ceremony"].Value, ".")
+	for _, value := range []string{name, name + ".", name + "." + mark + "A", strings.Repeat("A", 43) + "." + mark} {
+		thief.cookies["__Host-stepgate-ceremony"] = &http.Cookie{Name: "__Host-stepgate-ceremony", Value: value}
+		refuse("/.stepgate/challenge/options", object{"return_to": "/admin"})
+	}
 	w.clock.advance(10 * time.Minute)
 	want(t, thief.post("/.stepgate/challenge/options", object{"return_to": "/admin"}), http.StatusOK)
 }

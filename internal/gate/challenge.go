@@ -21,7 +21,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 		query = x.in.Original.Query() // a rewrite may have changed it
 	}
 	sealed := query.Get("demand")
-	d, err := g.findDemand(x.r, b, x.origin.text, sealed, query.Get("return_to"))
+	d, err := g.findDemand(x, b, sealed, query.Get("return_to"))
 	if err != nil {
 		g.refuse(x, refusalOf(err))
 		return
@@ -33,7 +33,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	}
 	if decision.Allow {
 		setPrivate(x.w.Header())
-		x.w.Header().Set("Location", d.Return)
+		x.w.Header().Set("Location", d.back())
 		x.w.WriteHeader(http.StatusSeeOther)
 		return
 	}
@@ -50,7 +50,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	}
 	g.party(x) // the cookie is set here, so that two tabs opened together share one
 	g.writePage(x, http.StatusOK, assets.Challenge{
-		Common: g.common(x), Demand: sealed, ReturnTo: d.Return, Method: d.Method, Target: d.Target,
+		Common: g.common(x), Demand: sealed, ReturnTo: d.back(), Method: d.Method, Target: d.Target,
 		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
 		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: account.User.Version == 0, Timeout: g.cfg.ChallengeTTL,
 	})
@@ -62,12 +62,12 @@ func (g *Gate) demandOf(x *exchange, b *Backend, body *strictjson.Reader) (deman
 	if err := body.Err(); err != nil {
 		return demand{}, err
 	}
-	return g.findDemand(x.r, b, x.origin.text, sealed, target)
+	return g.findDemand(x, b, sealed, target)
 }
 
 // limited refuses a ceremony start when too many were started.
 func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
-	if b.Limiter.allow(x.user, x.in.Client, party.Browser, g.cfg.Now()) {
+	if b.Limiter.allow(x.user, x.in.Client, party.Browser, x.provenBrowser(b), g.cfg.Now()) {
 		return false
 	}
 	g.refuse(x, passkey.RateLimited)
@@ -112,16 +112,16 @@ func (g *Gate) finishStepUp(x *exchange, b *Backend, body *strictjson.Reader) {
 		g.refuseCeremony(x, passkey.StepUp, err)
 		return
 	}
-	g.finished(x, b, passkey.StepUp, party, proof)
+	g.finished(x, b, passkey.StepUp, proof)
 	g.setGrant(x, b, proof)
 	g.writeJSON(x, http.StatusOK, stepUpAnswer{
-		ReturnTo: d.Return, ExpiresAt: proof.At.Add(d.MaxAge).UTC().Truncate(time.Second), Level: proof.Level.String(),
+		ReturnTo: d.back(), ExpiresAt: proof.At.Add(d.MaxAge).UTC().Truncate(time.Second), Level: proof.Level.String(),
 	})
 }
 
 // finished records a successful authentication.
-func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, party ceremony.Party, proof ceremony.Proof) {
-	b.Limiter.prove(x.user, party.Browser)
+func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, proof ceremony.Proof) {
+	g.markBrowser(x, b)
 	event := x.event(audit.CeremonyFinished)
 	event.Action, event.Passkey, event.Level = action, proof.Passkey.ShortID(), proof.Level.String()
 	g.cfg.Audit.Record(event)

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -16,14 +17,29 @@ import (
 // the page, the options and the check are about the same request. It carries no authority: whoever gets hold of one can
 // only step up at its level, and what that is worth is judged again at the next request.
 type demand struct {
+	User   string        `json:"u"` // whose it is, as a digest: nobody can hand somebody else a demand that lies
 	Origin string        `json:"o"`
 	Method string        `json:"m"`
-	Target string        `json:"t"` // original path and query, for display
-	Return string        `json:"b"` // where to go afterwards: a path and query on this origin
+	Target string        `json:"t"`           // original path and query, for display
+	Return string        `json:"b,omitempty"` // where to go afterwards, a path and query on this origin; "" for Target
 	Rule   string        `json:"r,omitempty"`
 	Level  passkey.Level `json:"l"`
 	MaxAge time.Duration `json:"a"`
 	Reason string        `json:"w"` // why the grant did not do, for display
+}
+
+// back returns where the person goes afterwards.
+func (d demand) back() string {
+	if d.Return == "" {
+		return d.Target
+	}
+	return d.Return
+}
+
+// owner is the digest of a user's name as a demand holds it.
+func owner(user string) string {
+	digest := passkey.DigestOf(user)
+	return base64.RawURLEncoding.EncodeToString(digest[:16])
 }
 
 func (d demand) policy() policy.Demand { return policy.Demand{Level: d.Level, MaxAge: d.MaxAge} }
@@ -38,14 +54,14 @@ func (d demand) seal(s *grant.Sealer) string {
 	return s.Seal(value.Bytes())
 }
 
-// openDemand opens a sealed demand and holds it to this origin.
-func openDemand(s *grant.Sealer, text, origin string) (demand, error) {
+// openDemand opens a sealed demand and holds it to this user and origin.
+func openDemand(s *grant.Sealer, text, user, origin string) (demand, error) {
 	var d demand
 	if len(text) > 4*maxTarget {
 		return demand{}, passkey.DemandInvalid
 	}
 	err := s.Open(text, func(value []byte) error { return json.Unmarshal(value, &d) })
-	if err != nil || d.Origin != origin || !d.policy().Valid() {
+	if err != nil || d.User != owner(user) || d.Origin != origin || !d.policy().Valid() {
 		return demand{}, passkey.DemandInvalid
 	}
 	return d, nil
@@ -54,19 +70,26 @@ func openDemand(s *grant.Sealer, text, origin string) (demand, error) {
 // demandFor describes a stopped request. After a navigation the person goes where they were going. After anything else
 // they go back to the page that sent it: a request with a body is never repeated for them, since whoever planted it
 // would have it confirmed by the victim's passkey.
-func (g *Gate) demandFor(r *http.Request, in *Request, origin string, rule policy.Rule, reason passkey.Refusal) demand {
-	target := in.Original.RequestURI()
+func (g *Gate) demandFor(x *exchange, reason passkey.Refusal) demand {
+	r, rule := x.r, x.rule
+	target := x.in.Original.RequestURI()
 	if len(target) > maxTarget {
-		target = in.Original.EscapedPath()
+		target = x.in.Original.EscapedPath()
 	}
 	if len(target) > maxTarget {
 		target = "/"
 	}
-	d := demand{Origin: origin, Method: r.Method, Target: target, Rule: rule.Name, Level: rule.Demand.Level, MaxAge: rule.Demand.MaxAge, Reason: string(reason)}
+	d := demand{
+		User: owner(x.user), Origin: x.origin.text, Method: r.Method, Target: target, Rule: rule.Name,
+		Level: rule.Demand.Level, MaxAge: rule.Demand.MaxAge, Reason: string(reason),
+	}
 	if isNavigation(r) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		d.Return = returnTo(target, g.cfg.Path)
 	} else {
-		d.Return = returnTo(refererPath(r, origin), g.cfg.Path)
+		d.Return = returnTo(refererPath(r, x.origin.text), g.cfg.Path)
+	}
+	if d.Return == target {
+		d.Return = "" // said once: the demand travels in a URL
 	}
 	return d
 }
@@ -81,13 +104,13 @@ func refererPath(r *http.Request, origin string) string {
 }
 
 // findDemand opens the demand that a client sent back, or makes one for the path that it wants to go to.
-func (g *Gate) findDemand(r *http.Request, b *Backend, origin, sealed, target string) (demand, error) {
+func (g *Gate) findDemand(x *exchange, b *Backend, sealed, target string) (demand, error) {
 	if sealed != "" {
-		return openDemand(b.Demands, sealed, origin)
+		return openDemand(b.Demands, sealed, x.user, x.origin.text)
 	}
 	target = returnTo(target, g.cfg.Path)
-	d := demand{Origin: origin, Method: http.MethodGet, Target: target, Return: target, Reason: string(passkey.GrantMissing)}
-	rule, err := g.routeTo(r, target)
+	d := demand{Origin: x.origin.text, Method: http.MethodGet, Target: target, Reason: string(passkey.GrantMissing)}
+	rule, err := g.routeTo(x.r, target)
 	if err != nil {
 		return demand{}, err
 	}

@@ -65,6 +65,7 @@ type Backend struct {
 	Ceremonies Ceremonies
 	Grants     *grant.Sealer
 	Demands    *grant.Sealer
+	Browsers   *grant.Sealer
 	Views      *Views
 	Limiter    *Limiter
 }
@@ -73,10 +74,10 @@ type Backend struct {
 type Ceremonies interface {
 	Start(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose) (ceremony.Options, error)
 	Finish(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose, credential []byte) (ceremony.Proof, error)
-	StartRegistration(ctx context.Context, party ceremony.Party, name string, authorization []byte) (ceremony.Options, error)
+	StartRegistration(ctx context.Context, party ceremony.Party, name string, authorization []byte) (ceremony.Begun, error)
 	FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error)
 	Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error)
-	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte) (passkey.Passkey, error)
+	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte) (ceremony.Removed, error)
 	Account(ctx context.Context, user string) (passkey.Account, error)
 	Revoke(ctx context.Context, user string) error
 }
@@ -196,12 +197,16 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (Passe
 		g.refuse(x, refusal)
 		return Passed{}, false
 	}
+	if looksWellKnown(in.Original.Path) {
+		g.refuse(x, passkey.PathAmbiguous)
+		return Passed{}, false
+	}
 	if rest, own := g.ownPath(in.Original.Path); own {
 		g.serveOwn(x, rest, originRefusal)
 		return Passed{}, false
 	}
 
-	rule, err := g.route(r, reading)
+	rule, err := g.route(r, in.Original, reading)
 	if err != nil {
 		g.cfg.Logger.Error("matching rules", zap.Error(err))
 		g.refuse(x, passkey.Internal)
@@ -246,10 +251,35 @@ func (x *exchange) context() context.Context {
 }
 
 // route finds the rule that decides. A debatable path gets the strictest demand of the whole block, whatever it matches.
-func (g *Gate) route(r *http.Request, how reading) (policy.Rule, error) {
+//
+// Where the path was rewritten on the way here, both the path that goes on and the one that the client sent are judged,
+// and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI).
+func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Rule, error) {
 	if how != clear {
 		return policy.Rule{Name: "strictest", Demand: g.strictest}, nil
 	}
+	if r.Method == http.MethodConnect { // a WebSocket over HTTP/2 or HTTP/3, which Caddy forwards as GET
+		r = withMethod(r, http.MethodGet)
+	}
+	rule, err := g.match(r)
+	if err != nil || original.Path == r.URL.Path {
+		return rule, err
+	}
+	sent := new(http.Request)
+	*sent = *r
+	sent.URL = original
+	asSent, err := g.match(sent)
+	switch {
+	case err != nil || rule.Open:
+		return asSent, err
+	case asSent.Open:
+		return rule, nil
+	}
+	return policy.Rule{Name: rule.Name + " + " + asSent.Name, Demand: rule.Demand.Strictest(asSent.Demand)}, nil
+}
+
+// match finds the first rule that matches.
+func (g *Gate) match(r *http.Request) (policy.Rule, error) {
 	for i := range g.cfg.Rules {
 		matched, err := g.cfg.Rules[i].Match(r)
 		if err != nil {
@@ -271,7 +301,7 @@ func (g *Gate) routeTo(r *http.Request, target string) (policy.Rule, error) {
 	}
 	there := r.Clone(r.Context())
 	there.Method, there.URL, there.RequestURI = http.MethodGet, u, target
-	rule, err := g.route(there, clear)
+	rule, err := g.match(there)
 	if err == nil && rule.Open {
 		rule = g.cfg.Default
 	}
@@ -331,14 +361,14 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	if err := e.grant.Open(b.Grants, x.cookies.grant); err != nil {
 		return policy.Decision{Reason: passkey.GrantUnreadable}, e, nil
 	}
-	seen, err := b.Views.get(x.context(), x.user)
+	seen, cached, err := b.Views.get(x.context(), x.user)
 	if err != nil {
 		return policy.Decision{}, evidence{}, err
 	}
 	now := g.cfg.Now()
 	decision := e.judge(x, demanded, seen, now)
 	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
-	if outdated && e.grant.Latest() >= seen.readAt.UnixNano() {
+	if outdated && cached && e.grant.Latest() >= seen.readAt.UnixNano() {
 		if seen, err = b.Views.refresh(x.context(), x.user); err != nil {
 			return policy.Decision{}, evidence{}, err
 		}
@@ -364,11 +394,11 @@ func (p *Passed) setHeaders(h http.Header) {
 }
 
 // headerSafe returns a user's name as a header can hold it: percent-encoded where it is not printable ASCII, and % too,
-// so that no two names look alike.
+// so that no two names look alike; and the spaces around it, which parsers of headers drop.
 func headerSafe(user string) string {
 	plain := true
 	for i := range len(user) {
-		if c := user[i]; c < 0x20 || c > 0x7e || c == '%' {
+		if mustEscape(user, i) {
 			plain = false
 			break
 		}
@@ -380,7 +410,7 @@ func headerSafe(user string) string {
 	var b strings.Builder
 	for i := range len(user) {
 		c := user[i]
-		if c < 0x20 || c > 0x7e || c == '%' {
+		if mustEscape(user, i) {
 			b.WriteByte('%')
 			b.WriteByte(digits[c>>4])
 			b.WriteByte(digits[c&15])
@@ -389,4 +419,9 @@ func headerSafe(user string) string {
 		b.WriteByte(c)
 	}
 	return b.String()
+}
+
+func mustEscape(user string, i int) bool {
+	c := user[i]
+	return c < 0x20 || c > 0x7e || c == '%' || c == ' ' && (i == 0 || i == len(user)-1)
 }

@@ -114,7 +114,19 @@ var testKey = grant.NewKey()
 // newBackend returns what one more gateway on the same store would have.
 func (w *world) newBackend(lag time.Duration) *gate.Backend {
 	w.t.Helper()
-	service, err := ceremony.New(ceremony.Config{RPID: rpID, Origins: []string{console, aws}, Store: w.store, Now: w.clock.Now})
+	return w.backendOf(ceremony.Config{}, lag)
+}
+
+// warningBackend is one that lets a regressed sign count pass.
+func (w *world) warningBackend() *gate.Backend {
+	w.t.Helper()
+	return w.backendOf(ceremony.Config{CounterWarn: true}, 5*time.Second)
+}
+
+func (w *world) backendOf(config ceremony.Config, lag time.Duration) *gate.Backend {
+	w.t.Helper()
+	config.RPID, config.Origins, config.Store, config.Now = rpID, []string{console, aws}, w.store, w.clock.Now
+	service, err := ceremony.New(config)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -130,8 +142,12 @@ func (w *world) newBackend(lag time.Duration) *gate.Backend {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	browsers, err := keys.Sealer(grant.ForBrowser, rpID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	return &gate.Backend{
-		Ceremonies: service, Grants: grants, Demands: demands, Limiter: gate.NewLimiter(),
+		Ceremonies: service, Grants: grants, Demands: demands, Browsers: browsers, Limiter: gate.NewLimiter(),
 		Views: gate.NewViews(service.Account, lag, gate.StoreBudget, w.clock.Now),
 	}
 }

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -14,65 +15,85 @@ import (
 // for many tabs, impatience, and an office behind one address.
 const (
 	userRate, userBurst       = 5, 300  // per user: what a botnet with a stolen sign-in gets
-	pairRate, pairBurst       = 0.5, 30 // per user and client address
+	pairRate, pairBurst       = 0.5, 30 // per user and client network
 	browserRate, browserBurst = 0.5, 30 // per user and browser
-	addressRate, addressBurst = 10, 300 // per client address, over all users
+	addressRate, addressBurst = 10, 300 // per client network, over all users
 	maxBuckets                = 50_000  // of each kind; the least recently used go first
 )
 
 // Limiter bounds how many ceremonies are started, by user, browser and client address, in memory.
 //
-// A flood aimed at one user must not lock that user out (design.md rule 14): whoever holds a stolen sign-in can empty
-// the user's bucket, but a browser that has finished a ceremony for this user does not draw on it. Buckets that were
-// pushed out of memory are full again; the memory stays bounded.
+// A flood aimed at one user must not lock that user out (design.md rule 14): a browser that has finished a ceremony for
+// this user draws on its own bucket alone, which nobody else can empty. Everybody else needs a token from each bucket,
+// and who is refused by one takes none from the others. Buckets that were pushed out of memory are full again; the
+// memory stays bounded.
 type Limiter struct {
 	mu        sync.Mutex
 	users     *lru.Cache[passkey.Digest, *rate.Limiter]
 	pairs     *lru.Cache[passkey.Digest, *rate.Limiter]
 	browsers  *lru.Cache[passkey.Digest, *rate.Limiter]
 	addresses *lru.Cache[passkey.Digest, *rate.Limiter]
-	proven    *lru.Cache[passkey.Digest, struct{}]
 }
 
 // NewLimiter returns a Limiter with full buckets.
 func NewLimiter() *Limiter {
-	return &Limiter{users: buckets(), pairs: buckets(), browsers: buckets(), addresses: buckets(), proven: bounded[struct{}]()}
+	return &Limiter{users: buckets(), pairs: buckets(), browsers: buckets(), addresses: buckets()}
 }
 
-// allow takes a token for one ceremony start, or refuses.
-func (l *Limiter) allow(user, address string, browser passkey.Digest, now time.Time) bool {
+// allow takes a token for one ceremony start, or refuses and takes none.
+func (l *Limiter) allow(user, client string, browser passkey.Digest, proven bool, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	own := passkey.DigestOf("b" + user + "\x00" + string(browser[:]))
-	if !take(l.addresses, passkey.DigestOf("a"+address), addressRate, addressBurst, now) ||
-		!take(l.pairs, passkey.DigestOf("p"+address+"\x00"+user), pairRate, pairBurst, now) ||
-		!take(l.browsers, own, browserRate, browserBurst, now) {
-		return false
+	network := networkOf(client)
+	own := bucket(l.browsers, "b"+user+"\x00"+string(browser[:]), browserRate, browserBurst)
+	if proven {
+		return own.AllowN(now, 1)
 	}
-	if _, ok := l.proven.Get(own); ok {
-		return true
+	all := []*rate.Limiter{
+		own,
+		bucket(l.pairs, "p"+network+"\x00"+user, pairRate, pairBurst),
+		bucket(l.users, "u"+user, userRate, userBurst),
+		bucket(l.addresses, "a"+network, addressRate, addressBurst),
 	}
-	return take(l.users, passkey.DigestOf("u"+user), userRate, userBurst, now)
+	for _, limiter := range all {
+		if limiter.TokensAt(now) < 1 {
+			return false
+		}
+	}
+	for _, limiter := range all {
+		limiter.AllowN(now, 1)
+	}
+	return true
 }
 
-// prove remembers that a browser finished a ceremony for a user.
-func (l *Limiter) prove(user string, browser passkey.Digest) {
-	l.proven.Add(passkey.DigestOf("b"+user+"\x00"+string(browser[:])), struct{}{})
+// networkOf returns what one client controls of the address space: an IPv4 address, or the /64 of an IPv6 address.
+func networkOf(client string) string {
+	address, err := netip.ParseAddr(client)
+	if err != nil {
+		return client
+	}
+	if address = address.Unmap().WithZone(""); address.Is4() {
+		return address.String()
+	}
+	prefix, err := address.Prefix(64)
+	if err != nil {
+		return client
+	}
+	return prefix.String()
 }
 
-func take(of *lru.Cache[passkey.Digest, *rate.Limiter], key passkey.Digest, perSecond rate.Limit, burst int, now time.Time) bool {
-	bucket, ok := of.Get(key)
+func bucket(of *lru.Cache[passkey.Digest, *rate.Limiter], name string, perSecond rate.Limit, burst int) *rate.Limiter {
+	key := passkey.DigestOf(name)
+	limiter, ok := of.Get(key)
 	if !ok {
-		bucket = rate.NewLimiter(perSecond, burst)
-		of.Add(key, bucket)
+		limiter = rate.NewLimiter(perSecond, burst)
+		of.Add(key, limiter)
 	}
-	return bucket.AllowN(now, 1)
+	return limiter
 }
 
-func buckets() *lru.Cache[passkey.Digest, *rate.Limiter] { return bounded[*rate.Limiter]() }
-
-func bounded[V any]() *lru.Cache[passkey.Digest, V] {
-	cache, err := lru.New[passkey.Digest, V](maxBuckets)
+func buckets() *lru.Cache[passkey.Digest, *rate.Limiter] {
+	cache, err := lru.New[passkey.Digest, *rate.Limiter](maxBuckets)
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -27,6 +28,16 @@ func (g *Gate) ownPath(original string) (rest string, own bool) {
 		return "", false
 	}
 	return original[len(g.cfg.Path):], true
+}
+
+// looksWellKnown reports whether a path is one of the two well-known ones but for case or doubled slashes. A matcher that
+// exempts those from the first factor folds both, and what it exempts must end here.
+func looksWellKnown(original string) bool {
+	if len(original) < 2 || original[1] != '.' && original[1] != '/' || original == wellKnownOrigins || original == wellKnownEndpoints {
+		return false
+	}
+	cleaned := path.Clean(original)
+	return strings.EqualFold(cleaned, wellKnownOrigins) || strings.EqualFold(cleaned, wellKnownEndpoints)
 }
 
 // endpoint serves one of the gateway's own addresses to an identified user: it either shows something, or takes a JSON

@@ -1,8 +1,6 @@
 package gate
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +12,6 @@ import (
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
-	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -110,29 +107,6 @@ func (g *Gate) identify(x *exchange) passkey.Refusal {
 		x.session = passkey.DigestOf(x.in.Session)
 	}
 	return ""
-}
-
-// browserLength is how many random bytes name a browser.
-const browserLength = 32
-
-// party returns who takes part in a ceremony. A browser without a (well-formed) ceremony cookie gets a new one, which
-// makes it a new browser: what it started before can't be finished any more.
-func (g *Gate) party(x *exchange) ceremony.Party {
-	value := x.cookies.ceremony
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
-	if err != nil || len(raw) != browserLength {
-		fresh := make([]byte, browserLength)
-		_, _ = rand.Read(fresh) // never fails: it aborts the process instead
-		value = base64.RawURLEncoding.EncodeToString(fresh)
-		x.cookies.ceremony = value
-		http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).ceremony, value, 0))
-	}
-	return ceremony.Party{User: x.user, Origin: x.origin.text, Browser: passkey.DigestOf(value), Session: x.session}
-}
-
-// cookie returns one of the gate's cookies. SameSite=Lax, so that a link from a chat opens the console as it did before.
-func (g *Gate) cookie(x *exchange, name, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: x.origin.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
 }
 
 // refusalOf finds the refusal in an error; what is none is internal.

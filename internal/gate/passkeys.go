@@ -85,17 +85,15 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 	if g.limited(x, b, party) {
 		return
 	}
-	options, err := b.Ceremonies.StartRegistration(x.context(), party, name, authorization)
+	begun, err := b.Ceremonies.StartRegistration(x.context(), party, name, authorization)
+	if begun.Authorized != nil {
+		g.finished(x, b, passkey.Add, *begun.Authorized)
+	}
 	if err != nil {
 		g.refuseCeremony(x, action, err)
 		return
 	}
-	if authorization != nil {
-		event := x.event(audit.CeremonyFinished)
-		event.Action = passkey.Add
-		g.cfg.Audit.Record(event)
-	}
-	g.writeJSON(x, http.StatusOK, options)
+	g.writeJSON(x, http.StatusOK, begun.Options)
 }
 
 func authorizationIn(body *strictjson.Reader) (passkey.Action, []byte) {
@@ -118,7 +116,6 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 		return
 	}
 	b.Views.Forget(x.user)
-	b.Limiter.prove(x.user, party.Browser)
 	event := x.event(audit.PasskeyRegistered)
 	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), passkey.Another, registered.Passkey.Reach().String()
 	if registered.First {
@@ -132,6 +129,9 @@ func (g *Gate) renamePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	name := body.OptionalText("name")
 	if err := body.Err(); err != nil {
 		g.refuse(x, refusalOf(err))
+		return
+	}
+	if g.limited(x, b, g.party(x)) {
 		return
 	}
 	renamed, err := b.Ceremonies.Rename(x.context(), x.user, g.idOf(x), name)
@@ -152,12 +152,15 @@ func (g *Gate) removePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	}
 	removed, err := b.Ceremonies.Remove(x.context(), g.party(x), g.idOf(x), body.Raw("authorization"))
 	b.Views.Forget(x.user) // also on an error: the answer may have been lost after the write
+	if removed.Authorized != nil {
+		g.finished(x, b, passkey.Remove, *removed.Authorized)
+	}
 	if err != nil {
 		g.refuseCeremony(x, passkey.Remove, err)
 		return
 	}
 	event := x.event(audit.PasskeyRemoved)
-	event.Passkey = removed.ShortID()
+	event.Passkey = removed.Passkey.ShortID()
 	g.cfg.Audit.Record(event)
 	setPrivate(x.w.Header())
 	x.w.WriteHeader(http.StatusNoContent)

@@ -11,7 +11,7 @@ type reading uint8
 
 const (
 	clear     reading = iota // one reading only
-	debatable                // holds `//`, an encoded slash or `;`: let through only where the operator says so
+	debatable                // holds `//`, `;`, or an encoded slash, `?` or `#`: let through only where the operator says so
 	ambiguous                // never let through
 )
 
@@ -54,7 +54,7 @@ func readPath(escaped string) reading {
 		switch {
 		case c < 0x20 || c == 0x7f || c == '\\':
 			return ambiguous
-		case c == '/' || c == ';': // an encoded slash, or a parameter that some parsers cut off: `/..;/`
+		case c == '/' || c == ';' || c == '?' || c == '#': // encoded, or a parameter that some parsers cut off: `/..;/`
 			if last == '.' || last == ' ' {
 				return ambiguous
 			}

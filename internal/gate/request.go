@@ -13,7 +13,7 @@ import (
 // checkRequest judges method, upgrade and path: the parts of a request that an upstream may read in another way than
 // the rules do. The path must be clear both as the client sent it and as the next handler gets it.
 func checkRequest(r *http.Request, original *url.URL) (reading, passkey.Refusal) {
-	if !plainMethod(r.Method) || r.Method == http.MethodTrace || r.Method == http.MethodConnect && !isExtendedConnect(r) {
+	if !plainMethod(r.Method) || r.Method == http.MethodTrace || r.Method == http.MethodConnect && !opensWebSocket(r) {
 		return ambiguous, passkey.MethodRefused
 	}
 	if upgrade := r.Header["Upgrade"]; len(upgrade) > 0 && wantsCleartextHTTP2(upgrade) {
@@ -37,16 +37,25 @@ func plainMethod(method string) bool {
 	return method != "" && len(method) <= 32
 }
 
-// isExtendedConnect reports whether a CONNECT asks for a protocol over HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220), such as
-// a WebSocket. A client can't fake it over HTTP/1: no header name may begin with a colon there.
-func isExtendedConnect(r *http.Request) bool {
+// opensWebSocket reports whether a CONNECT opens a WebSocket over HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220): the only
+// protocol that Caddy's reverse proxy translates, into a GET. Any other would leave as a plain CONNECT. A client can't
+// fake it over HTTP/1: no header name may begin with a colon there.
+func opensWebSocket(r *http.Request) bool {
 	switch r.ProtoMajor {
 	case 2:
-		return len(r.Header[":protocol"]) == 1 && r.Header[":protocol"][0] != ""
+		return len(r.Header[":protocol"]) == 1 && r.Header[":protocol"][0] == "websocket"
 	case 3:
-		return r.Proto != "" && !strings.HasPrefix(r.Proto, "HTTP/") // quic-go puts :protocol there
+		return r.Proto == "websocket" // quic-go puts :protocol there
 	}
 	return false
+}
+
+// withMethod returns a shallow copy of a request with another method, for matching only.
+func withMethod(r *http.Request, method string) *http.Request {
+	other := new(http.Request)
+	*other = *r
+	other.Method = method
+	return other
 }
 
 // wantsCleartextHTTP2 reports whether an Upgrade header names h2c: behind it, requests would flow past the gate

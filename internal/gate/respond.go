@@ -92,7 +92,7 @@ func (g *Gate) requireStepUp(x *exchange, b *Backend, reason passkey.Refusal) {
 	if reason == passkey.GrantOtherUser { // somebody else sat here before
 		http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, "", -1))
 	}
-	sealed := g.demandFor(x.r, x.in, x.origin.text, x.rule, reason).seal(b.Demands)
+	sealed := g.demandFor(x, reason).seal(b.Demands)
 	page := g.cfg.Path + "/challenge?demand=" + url.QueryEscape(sealed)
 	a := answerFor(passkey.StepUpRequired)
 	switch {

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"io"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -39,15 +40,43 @@ func (g *Gate) scrub(r *http.Request, secure bool) cookies {
 	for _, name := range overrides {
 		delete(r.Header, name)
 	}
-	for name := range r.Trailer {
-		if isOwnHeader(name) {
-			delete(r.Trailer, name)
-		}
+	if r.Trailer != nil {
+		g.scrubTrailers(r)
 	}
 	if nominated := r.Header["Connection"]; len(nominated) > 0 {
 		g.scrubConnection(r.Header, nominated)
 	}
 	return g.takeCookies(r.Header, secure)
+}
+
+// scrubTrailers takes our headers and the first factor's out of the trailers: now, where they are announced, and once
+// the body has been read, when net/http puts in what was really sent.
+func (g *Gate) scrubTrailers(r *http.Request) {
+	scrub := func() {
+		for name := range r.Trailer {
+			if isOwnHeader(name) || g.isIdentityHeader(name) {
+				delete(r.Trailer, name)
+			}
+		}
+	}
+	scrub()
+	if r.Body != nil {
+		r.Body = &trailedBody{ReadCloser: r.Body, atEnd: scrub}
+	}
+}
+
+// trailedBody calls atEnd in the very Read that returns the error at the end, before anybody can look at the trailers.
+type trailedBody struct {
+	io.ReadCloser
+	atEnd func()
+}
+
+func (b *trailedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.atEnd()
+	}
+	return n, err
 }
 
 func isOwnHeader(name string) bool {

@@ -56,6 +56,9 @@ func (g *Gate) status(x *exchange, b *Backend) {
 
 // logout ends all of the user's grants, on every gateway and in every browser, and clears this one's.
 func (g *Gate) logout(x *exchange, b *Backend, _ *strictjson.Reader) {
+	if g.limited(x, b, g.party(x)) {
+		return
+	}
 	err := b.Ceremonies.Revoke(x.context(), x.user)
 	b.Views.Forget(x.user)
 	if err != nil {

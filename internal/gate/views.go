@@ -49,15 +49,19 @@ func NewViews(read func(ctx context.Context, user string) (passkey.Account, erro
 	return &Views{read: read, now: now, lag: lag, timeout: timeout, cache: cache}
 }
 
-// get returns a view younger than the lag. It asks the store only when it has none; concurrent requests for one user
-// share one read.
-func (v *Views) get(ctx context.Context, user string) (*view, error) {
-	if cached, ok := v.cache.Get(user); ok {
-		if age := v.now().Sub(cached.readAt); age >= 0 && age < v.lag {
-			return cached, nil
-		}
+// get returns a view younger than the lag, and whether it was there already. It asks the store only when it has none;
+// concurrent requests for one user share one read.
+func (v *Views) get(ctx context.Context, user string) (known *view, cached bool, err error) {
+	if known, ok := v.cache.Get(user); ok && v.young(known) {
+		return known, true, nil
 	}
-	return v.refresh(ctx, user)
+	known, err = v.refresh(ctx, user)
+	return known, false, err
+}
+
+func (v *Views) young(known *view) bool {
+	age := v.now().Sub(known.readAt)
+	return age >= 0 && age < v.lag
 }
 
 // refresh reads the user now. With a lag of 0 nothing is shared: a flight under way may have read before a revocation
@@ -75,7 +79,10 @@ func (v *Views) refresh(ctx context.Context, user string) (*view, error) {
 		if result.Err != nil {
 			return nil, result.Err
 		}
-		return result.Val.(*view), nil
+		if shared := result.Val.(*view); v.young(shared) {
+			return shared, nil
+		}
+		return v.load(ctx, user) // the flight was slow, and under way before this caller came
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

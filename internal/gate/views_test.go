@@ -40,7 +40,7 @@ func (c *manualClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
 func epochOf(t *testing.T, v *Views) byte {
 	t.Helper()
-	got, err := v.get(t.Context(), "alice")
+	got, _, err := v.get(t.Context(), "alice")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestViewsShareOneRead(t *testing.T) {
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
-			if _, err := v.get(t.Context(), "alice"); err != nil {
+			if _, _, err := v.get(t.Context(), "alice"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -98,7 +98,7 @@ func TestViewsForgetDuringRead(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = v.get(context.WithoutCancel(t.Context()), "alice")
+		_, _, _ = v.get(context.WithoutCancel(t.Context()), "alice")
 	}()
 	<-accounts.held // it has read epoch 0
 	accounts.epoch.Store(1)
@@ -121,16 +121,16 @@ func TestViewsFailures(t *testing.T) {
 		}
 		return passkey.Account{}, nil
 	}, time.Second, time.Minute, clock.now)
-	if _, err := v.get(t.Context(), "alice"); err != nil {
+	if _, _, err := v.get(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
 	}
 	fail.Store(true)
 	clock.advance(time.Second)
-	if _, err := v.get(t.Context(), "alice"); !errors.Is(err, broken) {
+	if _, _, err := v.get(t.Context(), "alice"); !errors.Is(err, broken) {
 		t.Errorf("a failed refresh: %v", err)
 	}
 	fail.Store(false)
-	if _, err := v.get(t.Context(), "alice"); err != nil {
+	if _, _, err := v.get(t.Context(), "alice"); err != nil {
 		t.Errorf("once the fault is gone: %v", err)
 	}
 }
@@ -141,10 +141,10 @@ func TestViewsCallerGone(t *testing.T) {
 	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error)
-	go func() { _, err := v.get(ctx, "alice"); first <- err }()
+	go func() { _, _, err := v.get(ctx, "alice"); first <- err }()
 	<-accounts.held
 	second := make(chan error)
-	go func() { _, err := v.get(context.WithoutCancel(t.Context()), "alice"); second <- err }()
+	go func() { _, _, err := v.get(context.WithoutCancel(t.Context()), "alice"); second <- err }()
 	cancel()
 	if err := <-first; !errors.Is(err, context.Canceled) {
 		t.Errorf("the one who left: %v", err)
@@ -158,37 +158,7 @@ func TestViewsCallerGone(t *testing.T) {
 func TestViewsTimeLimit(t *testing.T) {
 	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
 	v := NewViews(accounts.read, 5*time.Second, time.Nanosecond, clock.now)
-	if _, err := v.get(t.Context(), "alice"); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := v.get(t.Context(), "alice"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a store that hangs: %v", err)
-	}
-}
-
-func TestLimiterForgetsNobodyElse(t *testing.T) {
-	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
-	mine, theirs := passkey.DigestOf("mine"), passkey.DigestOf("theirs")
-	passed := 0
-	for l.allow("alice", "192.0.2.1", theirs, now) {
-		if passed++; passed > 1000 {
-			t.Fatal("no limit for one client")
-		}
-	}
-	if passed != pairBurst {
-		t.Errorf("%d starts at once, want %d", passed, pairBurst)
-	}
-	if !l.allow("alice", "192.0.2.2", mine, now) || !l.allow("bob", "192.0.2.1", theirs, now) {
-		t.Error("another address or another user is limited with them")
-	}
-	if !l.allow("alice", "192.0.2.1", theirs, now.Add(2*time.Second)) {
-		t.Error("no token after two seconds")
-	}
-	// An office behind one address.
-	passed = 0
-	for i := range 2000 {
-		if l.allow(string(rune('a'+i%26))+string(rune('a'+i/26)), "203.0.113.1", mine, now) {
-			passed++
-		}
-	}
-	if passed != addressBurst {
-		t.Errorf("%d users at once behind one address, want %d", passed, addressBurst)
 	}
 }

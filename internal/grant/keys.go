@@ -20,6 +20,7 @@ var (
 	ErrNoKey     = errors.New("no grant key given: make one with `stepgate keygen`")
 	ErrKeyFormat = errors.New("not a grant key: a key is sgk_ and 43 base64url characters (32 random bytes); make one with `stepgate keygen`")
 	ErrKeyRepeat = errors.New("a grant key is given twice: each must be there once")
+	ErrKeyClash  = errors.New("two grant keys can't be told apart (a chance of one in four thousand million): make another with `stepgate keygen`")
 	ErrKeyWeak   = errors.New("a grant key is not random: make one with `stepgate keygen`")
 )
 

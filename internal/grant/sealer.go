@@ -15,8 +15,9 @@ type Purpose string
 
 // The purposes. Their texts are part of the format: changing one invalidates everything sealed under it.
 const (
-	ForGrant  Purpose = "stepgate grant v1"
-	ForDemand Purpose = "stepgate demand v1"
+	ForGrant   Purpose = "stepgate grant v1"
+	ForDemand  Purpose = "stepgate demand v1"
+	ForBrowser Purpose = "stepgate browser v1"
 )
 
 // ErrUnreadable is returned for whatever was not sealed by one of the keys for this purpose and relying party, or is
@@ -71,6 +72,11 @@ func (k *Keys) Sealer(purpose Purpose, rpID string) (*Sealer, error) {
 		}
 		sk := sealingKey{aead: aead}
 		copy(sk.id[:], id)
+		for _, other := range s.keys {
+			if other.id == sk.id {
+				return nil, ErrKeyClash
+			}
+		}
 		sk.ad = append([]byte{version}, id...)
 		sk.ad = append(sk.ad, purpose...)
 		sk.ad = append(sk.ad, 0)
