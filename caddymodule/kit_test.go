@@ -27,7 +27,13 @@ type gateway struct {
 // newGateway returns a gateway that does not run yet.
 func newGateway(t testing.TB) *gateway {
 	t.Helper()
-	return &gateway{t: t, port: freePort(t), folder: t.TempDir(), upstream: newUpstream(t)}
+	g := &gateway{t: t, port: freePort(t), folder: t.TempDir(), upstream: newUpstream(t)}
+	t.Cleanup(func() { // Caddy logs a handler's panic and goes on
+		if text, _ := os.ReadFile(filepath.Join(g.folder, "log")); strings.Contains(string(text), "panic") {
+			t.Errorf("something panicked:\n%s", text)
+		}
+	})
+	return g
 }
 
 // start runs a gateway with one site on http://localhost:$PORT, whose first factor is the header X-User.
@@ -57,6 +63,7 @@ func options(more, app string) string {
 	persist_config off
 	auto_https off
 	default_bind 127.0.0.1
+	debug
 	log {
 		output file $FOLDER/log
 	}

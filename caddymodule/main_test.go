@@ -10,6 +10,9 @@ import (
 	_ "github.com/stepgate/stepgate/caddymodule"
 )
 
+// environ is the environment that the tests were started in.
+var environ = os.Environ()
+
 // Caddy is one per process, so no test here runs beside another. Nothing it writes may land in the home of whoever
 // runs the tests.
 func TestMain(m *testing.M) {

@@ -8,14 +8,14 @@ import (
 )
 
 // The gateway's prefix is recognised, and people are sent back, by the address that the client asked for, whatever was
-// done to it since; the rules and the upstream see the address as it is now.
+// done to it since; the upstream sees the address as it is now, and the rules see both.
 func TestRewritesHideNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		site      string
 		prefix    string // "" is the default
 		asked     string
 		forwarded string
-		openToday string // asked path that becomes /open
+		openToday string // asked path that is open, as is what it becomes
 	}{
 		"uri strip_prefix":  {site: "uri strip_prefix /app\n$STEPGATE", asked: "/app/x?y=1", forwarded: "/x?y=1", openToday: "/app/open"},
 		"rewrite":           {site: "@old path /old/* /.stepgate/*\nrewrite @old /new?from={uri}\n$STEPGATE", asked: "/old/x", forwarded: "/new?from=%2Fold%2Fx"},
@@ -32,7 +32,7 @@ func TestRewritesHideNothing(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(g.folder, "index.html"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			block := "stepgate {\nuser {header.X-User}\nopen /open\n"
+			block := "stepgate {\nuser {header.X-User}\nopen /open /app/open\n"
 			if c.prefix != "" {
 				block += "path " + c.prefix + "\n"
 			}
@@ -67,6 +67,39 @@ func TestRewritesHideNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where an address was rewritten, the stricter of what was asked for and what is forwarded counts: FastCGI applications
+// route by the one, file servers by the other.
+func TestRewrittenAddressIsJudgedTwice(t *testing.T) {
+	g := newGateway(t)
+	g.load(`http://localhost:$PORT {
+	@in path /open/in /admin/in
+	rewrite @in /open/index
+	@out path /open/out
+	rewrite @out /admin/index
+	stepgate {
+		user {header.X-User}
+		open /open/*
+		protect /admin/* {
+			max_age 1m
+		}
+		max_age 15m
+	}
+	` + proxy + `
+}`)
+	alice := g.browser("alice")
+	for path, maxAge := range map[string]float64{"/open/in": 0, "/admin/in": 60, "/open/out": 60, "/open/x": 0, "/x": 900} {
+		answer := alice.get(path)
+		var got float64
+		if answer.StatusCode == 401 {
+			got = parsed(t, []byte(answer.body)).(map[string]any)["max_age"].(float64)
+		}
+		if got != maxAge {
+			t.Errorf("%s: max_age %v, want %v", path, got, maxAge)
+		}
+	}
+	g.reached(2)
 }
 
 // The two well-known addresses need no user, and never come from the upstream.
