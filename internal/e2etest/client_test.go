@@ -110,6 +110,16 @@ func (c *client) send(method, path string, body any, headers ...string) (reply, 
 	return reply{answer.StatusCode, answer.Header, content}, err
 }
 
+// cookie returns a cookie that the answer sets, as a request sends it.
+func (r reply) cookie(name string) string {
+	for _, cookie := range (&http.Response{Header: r.header}).Cookies() {
+		if cookie.Name == name {
+			return name + "=" + cookie.Value
+		}
+	}
+	return ""
+}
+
 // expect turns an answer with another status into an error.
 func (r reply) expect(status int) error {
 	if r.status != status {

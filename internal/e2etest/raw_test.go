@@ -99,7 +99,7 @@ func TestConnectionNominations(t *testing.T) {
 	answer, err := c.stepUp("/keys")
 	must(t, err)
 	must(t, answer.expect(200))
-	cookie := strings.SplitN(answer.header.Get("Set-Cookie"), ";", 2)[0]
+	cookie := answer.cookie("__Host-stepgate")
 	for _, nominated := range []string{
 		"X-Stepgate-User, X-Stepgate-Level, X-Stepgate-Passkey, X-Stepgate-Time", "close, x-stepgate-user, X-User, Cookie",
 		"X-Stepgate-User,,\tX-STEPGATE-LEVEL ,x-stepgate-passkey\nConnection: x-stepgate-time, x-user",
