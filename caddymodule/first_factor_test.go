@@ -135,6 +135,11 @@ func TestBindSession(t *testing.T) {
 	alice.want("/", 401, "step_up_required/grant_other_session")
 	alice.cookies["sid"] = "1"
 	alice.want("/", 200, "")
+	// Caddy's own placeholder takes the first cookie that is alike, an upstream perhaps the last: two of them are none.
+	for _, cookies := range []string{"SID=1; sid=2", "sid=2; SID=1", "sid=1; sid=2", "sid=1; sid=1", "SID=1", "Sid=1; sid=1"} {
+		grant := "stepgate=" + alice.cookies["stepgate"]
+		alice.want("/", 401, "session_missing", with("Cookie", grant+"; "+cookies))
+	}
 	delete(alice.cookies, "sid")
 	alice.want("/", 401, "session_missing")
 	g.reached(1)

@@ -168,8 +168,10 @@ const passedKey = "stepgate.block"
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if original.URL == nil {
-		return errors.New("stepgate: request was not prepared by Caddy")
+	if original.URL == nil { // not a request of Caddy's server: nothing can be said about it
+		h.logger.Error("request was not prepared by Caddy")
+		w.WriteHeader(http.StatusInternalServerError)
+		return nil
 	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)

@@ -32,11 +32,21 @@ func checkSet(set caddy.ModuleMap) error {
 			err = checkNot(raw)
 		case "path":
 			err = checkEach(raw, func(path string) error {
-				if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "*") && !strings.HasPrefix(path, "{") {
+				if strings.Contains(path, "{") {
+					return fmt.Errorf("path %q holds a placeholder: one that is empty, or that a client writes, would match what nobody meant", path)
+				}
+				if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "*") {
 					return fmt.Errorf("path %q matches nothing: it must begin with / or *", path)
 				}
 				return nil
 			})
+		case "path_regexp":
+			var regexp struct {
+				Pattern string `json:"pattern"`
+			}
+			if json.Unmarshal(raw, &regexp) == nil && regexp.Pattern == "" {
+				err = errors.New("path_regexp without a pattern would match every request; use * if you mean that")
+			}
 		case "method":
 			err = checkEach(raw, func(method string) error {
 				if method == "" || method != strings.ToUpper(method) {
@@ -50,6 +60,16 @@ func checkSet(set caddy.ModuleMap) error {
 		}
 	}
 	return nil
+}
+
+// checkOpenSet refuses, in an open rule, `/*`: what is left of a path like {$PREFIX}/* when the variable is not set.
+func checkOpenSet(set caddy.ModuleMap) error {
+	return checkEach(set["path"], func(path string) error {
+		if path == "/*" || path == "//*" {
+			return fmt.Errorf("path %q would open every request; use * if you mean that", path)
+		}
+		return nil
+	})
 }
 
 func checkNot(raw json.RawMessage) error {
@@ -119,7 +139,8 @@ func coverBare(set caddy.ModuleMap) error {
 	}
 	for _, path := range paths {
 		bare, wild := strings.CutSuffix(path, "/*")
-		if wild && bare != "" && !slices.Contains(paths, bare) {
+		// `/api/*/*` means one thing below another; its bare form would match a good deal more.
+		if wild && bare != "" && !strings.Contains(bare, "*") && !slices.Contains(paths, bare) {
 			paths = append(paths, bare)
 		}
 	}

@@ -32,7 +32,7 @@ func TestKeysAreShownNowhere(t *testing.T) {
 	t.Setenv("SG_KEYS", key+" sgk_AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
 	g := newGateway(t)
 	admin := freePort(t)
-	text := strings.Replace(options("", "grant_keys {env.SG_KEYS}"), "admin off", "admin 127.0.0.1:$ADMIN", 1) + site("", proxy)
+	text := strings.Replace(options("", "grant_keys {env.SG_KEYS}"), "admin off", "admin 127.0.0.1:$ADMIN", 1) + site("", "log\n"+proxy)
 	config, _, err := adapt(strings.ReplaceAll(g.fill(text), "$ADMIN", strconv.Itoa(admin)))
 	if err != nil {
 		t.Fatal(err)

@@ -76,10 +76,12 @@ func (rule *Rule) provision(ctx caddy.Context, block policy.Demand, index int) (
 		if err := checkSet(set); err != nil {
 			return fail(err)
 		}
-		if rule.Action == "protect" {
-			if err := coverBare(set); err != nil {
-				return fail(err)
-			}
+		shape := coverBare
+		if rule.Action == "open" {
+			shape = checkOpenSet
+		}
+		if err := shape(set); err != nil {
+			return fail(err)
 		}
 	}
 	sets, err := loadMatchers(ctx, rule)

@@ -32,6 +32,9 @@ func TestRules(t *testing.T) {
 		protect /weak/* {
 			level present
 		}
+		protect /two/*/* {
+			level present
+		}
 		protect * {
 			max_age 5m
 		}
@@ -63,6 +66,8 @@ func TestRules(t *testing.T) {
 		protect("GET", "/weak", "present", "900"),
 		protect("GET", "/weak/x", "present", "900"),
 		protect("GET", "/weaker", "verified", "300"),
+		protect("GET", "/two/x/y", "present", "900"),
+		protect("GET", "/two/x", "verified", "300"), // without a wildcard left of it only
 		protect("GET", "/", "verified", "300"),
 	} {
 		answer := alice.do(row[0], row[1], "")

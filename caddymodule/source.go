@@ -10,11 +10,17 @@ import (
 
 // source is where a request's user or first-factor session comes from: one placeholder. The zero source is none.
 type source struct {
-	key    string // placeholder without braces
-	header string // canonical, if it is a request header
+	key         string // placeholder without braces
+	header      string // canonical, if it is a request header
+	cookie      string // if it is a cookie
+	certificate bool   // if it is of a client certificate
 }
 
-const headerPlaceholder = "http.request.header."
+const (
+	headerPlaceholder      = "http.request.header."
+	cookiePlaceholder      = "http.request.cookie."
+	certificatePlaceholder = "http.request.tls.client."
+)
 
 // clientWrites reports whether a placeholder holds what a client wrote, whatever the first factor does. Of what Caddy
 // says about a request, only headers (which the first factor sets) and verified client certificates can be a user.
@@ -26,8 +32,8 @@ func clientWrites(inner string) bool {
 		}
 		return false
 	}
-	return strings.HasPrefix(inner, "http.request.") && !strings.HasPrefix(inner, "http.request.tls.client.") ||
-		inner == "http.vars.client_ip"
+	return strings.HasPrefix(inner, "http.request.") && !strings.HasPrefix(inner, certificatePlaceholder) ||
+		strings.HasPrefix(inner, "http.regexp.") || strings.HasPrefix(inner, "http.matchers.") || inner == "http.vars.client_ip"
 }
 
 // newSource reads a placeholder. Whole and only: a text around it would let two users share a name. clientMay allows what
@@ -44,7 +50,13 @@ func newSource(placeholder string, clientMay bool) (source, error) {
 	if strings.HasPrefix(inner, "http.request.body") {
 		return source{}, fmt.Errorf("%q: the gate does not read bodies", placeholder)
 	}
-	s := source{key: inner}
+	s := source{key: inner, certificate: strings.HasPrefix(inner, certificatePlaceholder)}
+	if name, isCookie := strings.CutPrefix(inner, cookiePlaceholder); isCookie {
+		if name == "" {
+			return source{}, fmt.Errorf("%q: names no cookie", placeholder)
+		}
+		s.cookie = name
+	}
 	if name, isHeader := strings.CutPrefix(inner, headerPlaceholder); isHeader {
 		if name == "" {
 			return source{}, fmt.Errorf("%q: names no header", placeholder)
@@ -67,8 +79,8 @@ func checkSessionSource(placeholder string) error {
 	return err
 }
 
-// read returns the value, or "" where there is none or, for a header, several: somebody added theirs to the first
-// factor's.
+// read returns the value, or "" where there is none; where a header or cookie is there several times, since somebody added
+// theirs to the first factor's; and where a client certificate was not verified against a CA.
 func (s source) read(r *http.Request, replacer *caddy.Replacer) string {
 	switch {
 	case s.key == "":
@@ -78,8 +90,33 @@ func (s source) read(r *http.Request, replacer *caddy.Replacer) string {
 			return values[0]
 		}
 		return ""
+	case s.cookie != "":
+		return theCookie(r.Header["Cookie"], s.cookie)
+	case s.certificate && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0):
+		return ""
 	}
 	value, _ := replacer.GetString(s.key)
+	return value
+}
+
+// theCookie returns the one cookie of this exact name, or "" when there is none, or another under any spelling of it:
+// Caddy's own placeholder takes the first that is alike, and the first factor perhaps another.
+func theCookie(lines []string, name string) string {
+	value, found := "", 0
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			given, text, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if given = strings.TrimSpace(given); strings.EqualFold(given, name) {
+				found++
+				if given == name {
+					value = text
+				}
+			}
+		}
+	}
+	if found != 1 {
+		return ""
+	}
 	return value
 }
 
