@@ -7,7 +7,6 @@ import (
 	"errors"
 	"path/filepath"
 	"regexp"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/clocktest"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/store/boltstore"
 )
@@ -37,36 +37,18 @@ func removal(p passkey.Passkey) ceremony.Purpose {
 	return ceremony.Purpose{Action: passkey.Remove, Target: p.ShortID()}
 }
 
-// clock is the time of a test. It moves only when it is told to.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // world is a service on a real store.
 type world struct {
 	*ceremony.Service
 	t     testing.TB
 	store ceremony.Store
-	clock *clock
+	clock *clocktest.Clock
 }
 
 // newWorld returns a service on an empty store. The changes are made to its configuration.
 func newWorld(t testing.TB, changes ...func(*ceremony.Config)) *world {
 	t.Helper()
-	c := &clock{now: time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC)}
+	c := clocktest.New(time.Date(2026, 11, 3, 12, 0, 0, 0, time.UTC))
 	db, err := boltstore.Open(filepath.Join(t.TempDir(), "stepgate.db"), boltstore.Options{NoSync: true, Now: c.Now})
 	if err != nil {
 		t.Fatal(err)

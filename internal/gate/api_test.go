@@ -215,9 +215,9 @@ func TestCeremonyBinding(t *testing.T) {
 	elsewhere.refused(http.StatusForbidden, passkey.OriginMismatch, finish(elsewhere, credential))
 
 	credential = start()
-	w.clock.advance(5 * time.Minute)
+	w.clock.Advance(5 * time.Minute)
 	alice.refused(http.StatusGone, passkey.ChallengeExpired, finish(alice, credential))
-	w.clock.advance(-time.Nanosecond)
+	w.clock.Advance(-time.Nanosecond)
 	want(t, finish(alice, credential)(), http.StatusOK)
 
 	// Another level than the one it was started for.
@@ -387,9 +387,9 @@ func TestStatus(t *testing.T) {
 	alice.register(key, "Key")
 	alice.add(key, phone, "Phone")
 	want(t, alice.stepUp(key, "/hardware"), http.StatusOK)
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	want(t, alice.stepUp(phone, "/admin"), http.StatusOK)
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	if s := ask(); !s.SteppedUp || s.Level != "verified" || s.Age != 60 || len(s.Proofs) != 2 || !s.ExpiresAt.Equal(w.clock.Now().Add(14*time.Minute)) {
 		t.Errorf("after: %+v", s)
 	}
@@ -470,7 +470,7 @@ func TestRateLimit(t *testing.T) {
 		thief.cookies["__Host-stepgate-ceremony"] = &http.Cookie{Name: "__Host-stepgate-ceremony", Value: value}
 		refuse("/.stepgate/challenge/options", object{"return_to": "/admin"})
 	}
-	w.clock.advance(10 * time.Minute)
+	w.clock.Advance(10 * time.Minute)
 	want(t, thief.post("/.stepgate/challenge/options", object{"return_to": "/admin"}), http.StatusOK)
 }
 

@@ -49,7 +49,7 @@ func TestExtendedConnectIsJudgedAsGET(t *testing.T) {
 		}}, c.Rules...)
 	})
 	alice := steppedUp(w, "alice")
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	for name, connect := range map[string]change{
 		"HTTP/2": func(r *http.Request, _ *gate.Request) {
 			r.Method, r.Proto, r.ProtoMajor, r.Header[":protocol"] = "CONNECT", "HTTP/2.0", 2, []string{"websocket"}

@@ -52,9 +52,9 @@ func TestMainJob(t *testing.T) {
 		t.Errorf("the upstream got our cookies: %q", cookies)
 	}
 	alice.passes("/open")
-	w.clock.advance(5*time.Minute - time.Nanosecond)
+	w.clock.Advance(5*time.Minute - time.Nanosecond)
 	alice.passes("/admin/x")
-	w.clock.advance(time.Nanosecond)
+	w.clock.Advance(time.Nanosecond)
 	alice.needsStepUp(passkey.GrantStale, func() *http.Response { return alice.get("/admin/x") })
 	alice.passes("/other") // 15 minutes there
 }
@@ -99,7 +99,7 @@ func TestGrantReasons(t *testing.T) {
 		other.cookies[name] = &http.Cookie{Name: name, Value: grant.Value}
 		other.needsStepUp(passkey.GrantMissing, func() *http.Response { return other.get("/admin") })
 	}
-	w.clock.advance(-time.Minute)
+	w.clock.Advance(-time.Minute)
 	alice.needsStepUp(passkey.GrantFromFuture, func() *http.Response { return alice.get("/admin") })
 }
 
@@ -172,16 +172,16 @@ func TestTwoGateways(t *testing.T) {
 	stolen := w.browser("alice")
 	stolen.cookies["__Host-stepgate"] = alice.cookies["__Host-stepgate"]
 	want(t, alice.post("/.stepgate/logout", object{}), http.StatusNoContent)
-	w.clock.advance(5*time.Second - time.Nanosecond)
+	w.clock.Advance(5*time.Second - time.Nanosecond)
 	on(there, func() { stolen.passes("/admin") }) // within the lag, as documented
-	w.clock.advance(time.Nanosecond)
+	w.clock.Advance(time.Nanosecond)
 	on(there, func() {
 		stolen.needsStepUp(passkey.GrantRevoked, func() *http.Response { return stolen.get("/admin") })
 	})
 
 	// There, the view of alice is fresh and of the new epoch. A step-up after another logout must not wait for the lag.
 	want(t, alice.post("/.stepgate/logout", object{}), http.StatusNoContent)
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	want(t, alice.stepUp(key, "/admin"), http.StatusOK)
 	on(there, func() { alice.passes("/admin") })
 }
@@ -194,13 +194,13 @@ func TestNoStoreCallWithinLag(t *testing.T) {
 	alice.passes("/admin")
 	before := w.store.reads.Load()
 	for range 20 {
-		w.clock.advance(200 * time.Millisecond)
+		w.clock.Advance(200 * time.Millisecond)
 		alice.passes("/admin")
 	}
 	if n := w.store.reads.Load() - before; n != 0 {
 		t.Errorf("%d store calls within the lag", n)
 	}
-	w.clock.advance(time.Second + time.Nanosecond)
+	w.clock.Advance(time.Second + time.Nanosecond)
 	alice.passes("/admin")
 	if n := w.store.reads.Load() - before; n != 1 {
 		t.Errorf("%d store calls after the lag, want 1", n)
@@ -254,7 +254,7 @@ func TestStoreDown(t *testing.T) {
 		unavailable("account", func() *http.Response { return alice.get("/.stepgate/passkeys") })
 		alice.passes("/open")
 	}
-	w.clock.advance(6 * time.Second) // what was cached is too old
+	w.clock.Advance(6 * time.Second) // what was cached is too old
 	w.store.fail.Store(true)
 	check()
 	w.store.fail.Store(false)
@@ -272,7 +272,7 @@ func TestGrantKeepsHigherLevel(t *testing.T) {
 	alice.register(key, "Key")
 	alice.add(key, phone, "Phone")
 	want(t, alice.stepUp(key, "/hardware"), http.StatusOK)
-	w.clock.advance(6 * time.Minute)
+	w.clock.Advance(6 * time.Minute)
 	alice.needsStepUp(passkey.GrantStale, func() *http.Response { return alice.get("/admin") })
 	want(t, alice.stepUp(phone, "/admin"), http.StatusOK)
 	if level := alice.passes("/admin").Header.Get(gate.HeaderLevel); level != "verified" {

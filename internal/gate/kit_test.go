@@ -19,6 +19,7 @@ import (
 	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/clocktest"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -39,7 +40,7 @@ type world struct {
 	gate    *gate.Gate
 	backend *gate.Backend
 	store   *faultyStore
-	clock   *clock
+	clock   *clocktest.Clock
 	audit   *events
 
 	mu       sync.Mutex
@@ -78,7 +79,7 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, clock: &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}, audit: new(events), store: &faultyStore{Store: db.For(rpID)}}
+	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), store: &faultyStore{Store: db.For(rpID)}}
 	w.backend = w.newBackend(5 * time.Second)
 	config := gate.Config{
 		RPName: "Example", RPID: rpID, Origins: []string{console, aws},
@@ -381,23 +382,6 @@ func (b *browser) passes(target string, changes ...change) *http.Request {
 		b.w.t.Fatalf("the upstream was not reached: %d %s", response.StatusCode, want(b.w.t, response, response.StatusCode))
 	}
 	return b.w.last()
-}
-
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
 }
 
 // events records what was audited.

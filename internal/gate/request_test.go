@@ -74,7 +74,7 @@ func TestDebatablePathsAreJudgedByTheStrictest(t *testing.T) {
 	for _, path := range []string{"/open//x", "/open%2Fx", "/open;x"} {
 		alice.passes("/x", at(path))
 	}
-	w.clock.advance(5 * 60e9) // /admin's maximum age is the strictest
+	w.clock.Advance(5 * 60e9) // /admin's maximum age is the strictest
 	alice.needsStepUp(passkey.GrantStale, func() *http.Response { return alice.get("/x", at("/open//x")) })
 }
 

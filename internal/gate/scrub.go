@@ -8,16 +8,6 @@ import (
 	"strings"
 )
 
-// Headers that the gate sets for the upstream on allowed requests to protected routes.
-const (
-	HeaderUser    = "X-Stepgate-User"
-	HeaderPasskey = "X-Stepgate-Passkey"
-	HeaderLevel   = "X-Stepgate-Level"
-	HeaderTime    = "X-Stepgate-Time"
-)
-
-const ownHeaders = "x-stepgate-" // folded prefix of them all; clients may send none of these
-
 // overrides are headers by which an upstream might take another method or path than the one that was judged.
 var overrides = [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url"}
 

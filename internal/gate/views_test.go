@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepgate/stepgate/internal/clocktest"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -33,10 +34,7 @@ func (f *fakeAccounts) read(ctx context.Context, user string) (passkey.Account, 
 	return account, nil
 }
 
-type manualClock struct{ nanos atomic.Int64 }
-
-func (c *manualClock) now() time.Time          { return time.Unix(1_800_000_000, c.nanos.Load()) }
-func (c *manualClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
+func newClock() *clocktest.Clock { return clocktest.New(time.Unix(1_800_000_000, 0)) }
 
 func epochOf(t *testing.T, v *Views) byte {
 	t.Helper()
@@ -48,19 +46,19 @@ func epochOf(t *testing.T, v *Views) byte {
 }
 
 func TestViewsAge(t *testing.T) {
-	accounts, clock := &fakeAccounts{}, &manualClock{}
-	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	accounts, clock := &fakeAccounts{}, newClock()
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.Now)
 	epochOf(t, v)
 	accounts.epoch.Store(1)
-	clock.advance(5*time.Second - 1)
+	clock.Advance(5*time.Second - 1)
 	if epochOf(t, v) != 0 || accounts.reads.Load() != 1 {
 		t.Errorf("within the lag: %d reads", accounts.reads.Load())
 	}
-	clock.advance(1)
+	clock.Advance(1)
 	if epochOf(t, v) != 1 || accounts.reads.Load() != 2 {
 		t.Errorf("at the lag: %d reads", accounts.reads.Load())
 	}
-	clock.advance(-time.Hour) // a clock that jumps back makes the view's age negative: read again
+	clock.Advance(-time.Hour) // a clock that jumps back makes the view's age negative: read again
 	if epochOf(t, v); accounts.reads.Load() != 3 {
 		t.Errorf("after a jump back: %d reads", accounts.reads.Load())
 	}
@@ -72,8 +70,8 @@ func TestViewsAge(t *testing.T) {
 
 // Many requests at once share one read.
 func TestViewsShareOneRead(t *testing.T) {
-	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 100)}, &manualClock{}
-	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 100)}, newClock()
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.Now)
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
@@ -93,8 +91,8 @@ func TestViewsShareOneRead(t *testing.T) {
 
 // A read that began before a change of this gateway's own must not be kept after it.
 func TestViewsForgetDuringRead(t *testing.T) {
-	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
-	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, newClock()
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.Now)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -113,19 +111,19 @@ func TestViewsForgetDuringRead(t *testing.T) {
 
 func TestViewsFailures(t *testing.T) {
 	broken := errors.New("broken")
-	clock := &manualClock{}
+	clock := newClock()
 	fail := atomic.Bool{}
 	v := NewViews(func(context.Context, string) (passkey.Account, error) {
 		if fail.Load() {
 			return passkey.Account{}, broken
 		}
 		return passkey.Account{}, nil
-	}, time.Second, time.Minute, clock.now)
+	}, time.Second, time.Minute, clock.Now)
 	if _, _, err := v.get(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
 	}
 	fail.Store(true)
-	clock.advance(time.Second)
+	clock.Advance(time.Second)
 	if _, _, err := v.get(t.Context(), "alice"); !errors.Is(err, broken) {
 		t.Errorf("a failed refresh: %v", err)
 	}
@@ -137,8 +135,8 @@ func TestViewsFailures(t *testing.T) {
 
 // One caller that goes away fails alone.
 func TestViewsCallerGone(t *testing.T) {
-	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
-	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.now)
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, newClock()
+	v := NewViews(accounts.read, 5*time.Second, time.Minute, clock.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error)
 	go func() { _, _, err := v.get(ctx, "alice"); first <- err }()
@@ -156,8 +154,8 @@ func TestViewsCallerGone(t *testing.T) {
 }
 
 func TestViewsTimeLimit(t *testing.T) {
-	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, &manualClock{}
-	v := NewViews(accounts.read, 5*time.Second, time.Nanosecond, clock.now)
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, newClock()
+	v := NewViews(accounts.read, 5*time.Second, time.Nanosecond, clock.Now)
 	if _, _, err := v.get(t.Context(), "alice"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a store that hangs: %v", err)
 	}

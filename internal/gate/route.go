@@ -1,0 +1,66 @@
+package gate
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/stepgate/stepgate/internal/policy"
+)
+
+// route finds the rule that decides. A debatable path gets the strictest demand of the whole block, whatever it matches.
+//
+// Where the path was rewritten on the way here, both the path that goes on and the one that the client sent are judged,
+// and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI).
+func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Rule, error) {
+	if how != clear {
+		return policy.Rule{Name: "strictest", Demand: g.strictest}, nil
+	}
+	if r.Method == http.MethodConnect { // a WebSocket over HTTP/2 or HTTP/3, which Caddy forwards as GET
+		r = withMethod(r, http.MethodGet)
+	}
+	rule, err := g.match(r)
+	if err != nil || original.Path == r.URL.Path {
+		return rule, err
+	}
+	sent := new(http.Request)
+	*sent = *r
+	sent.URL = original
+	asSent, err := g.match(sent)
+	switch {
+	case err != nil || rule.Open:
+		return asSent, err
+	case asSent.Open:
+		return rule, nil
+	}
+	return policy.Rule{Name: rule.Name + " + " + asSent.Name, Demand: rule.Demand.Strictest(asSent.Demand)}, nil
+}
+
+// match finds the first rule that matches.
+func (g *Gate) match(r *http.Request) (policy.Rule, error) {
+	for i := range g.cfg.Rules {
+		matched, err := g.cfg.Rules[i].Match(r)
+		if err != nil {
+			return policy.Rule{}, err
+		}
+		if matched {
+			return g.cfg.Rules[i].Rule, nil
+		}
+	}
+	return g.cfg.Default, nil
+}
+
+// routeTo finds the rule for a GET of a path on this site, for a challenge page that was opened without a demand. An
+// open path has no demand of its own; the block's is as good as any.
+func (g *Gate) routeTo(r *http.Request, target string) (policy.Rule, error) {
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return g.cfg.Default, nil
+	}
+	there := r.Clone(r.Context())
+	there.Method, there.URL, there.RequestURI = http.MethodGet, u, target
+	rule, err := g.match(there)
+	if err == nil && rule.Open {
+		rule = g.cfg.Default
+	}
+	return rule, err
+}
