@@ -228,7 +228,7 @@ func TestAddADeviceThatHasOne(t *testing.T) {
 func TestEndStepUps(t *testing.T) {
 	c, tab, _ := two(t)
 	tab.Click("button[data-do=logout]")
-	tab.Wait("document.querySelector('#status').textContent.includes('All step-ups have ended') && document.activeElement.id === 'status'")
+	tab.Wait("document.querySelector('#status').textContent.includes('All confirmations have ended') && document.activeElement.id === 'status'")
 	if n := c.called("POST /logout"); n != 1 {
 		t.Errorf("logged out %d times", n)
 	}

@@ -54,6 +54,7 @@ type Message struct {
 	Title  string
 	Text   string
 	Hint   string // what to do next
+	Line   string // a line to copy, below the hint; "" for none
 	Action string // label of the link, "" for none
 	Href   string // where the link leads; a path on this origin
 }

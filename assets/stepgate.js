@@ -156,7 +156,8 @@ async function api(method, path, body) {
   try {
     const headers = { Accept: "application/json" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    response = await fetch(page.prefix + path, {
+    // In full: where the address holds a name and password, browsers refuse to fetch anything relative to it.
+    response = await fetch(location.origin + page.prefix + path, {
       method, headers, body: body === undefined ? undefined : JSON.stringify(body),
       credentials: "same-origin", redirect: "manual", cache: "no-store", signal: hung.signal,
     });
@@ -241,9 +242,9 @@ async function shortID(credentialID) {
 // ----------------------------------------------------------------------------------------------------- ceremonies
 
 // Prepared keeps options at hand, so that a press can use them at once. A challenge works once and not for long:
-// options are replaced when half of their life is over, as long as somebody looks at the page, so that a prompt always has
-// minutes left (WCAG 2.2.1). A page left
-// open, or in the background, stops asking for new ones: the gateway counts how many ceremonies a person starts.
+// options are replaced when half of their life is over, as long as somebody looks at the page, so that a prompt always
+// has minutes left (WCAG 2.2.1). A page left open, or in the background, stops asking for new ones: the gateway counts
+// how many ceremonies a person starts.
 class Prepared {
   constructor(kind, load, { renewable = true } = {}) {
     Object.assign(this, { kind, load, renewable, ready: null, pending: null, idle: 0 });
@@ -402,10 +403,9 @@ async function register(credential, name) {
   }
 }
 
-// Refusals after which a passkey that was just created is certainly not registered. (Not network trouble, and not
-// passkey_exists: that one is somebody's.)
-const surelyNot = ["challenge_expired", "registration_closed", "authorization_needed", "attestation_invalid", "algorithm_refused",
-  "key_unusable", "too_many_passkeys", "name_taken", "name_invalid", "user_verification_missing"];
+// Refusals after which the same answer may still be taken. After any other one of the gateway's, a passkey that was just
+// created is certainly not registered and never will be: the next press must create another.
+const mayStillCount = ["store_unavailable", "internal", "too_early", "body_timeout", "user_missing", "session_missing"];
 
 // discard tells the authenticator that a passkey is of no use here, so that it stops offering it. That is final: it is
 // called only for one that this person just created in vain or removed. Never for passkey_unknown: on a shared device
@@ -425,9 +425,9 @@ function creation(form, prepared, done, failed = () => false) {
     try {
       row = await register(credential, input.value.trim());
     } catch (failure) {
-      if (surelyNot.includes(failure.code)) {
+      if (failure.fromGateway && !mayStillCount.includes(failure.code)) {
         again = null;
-        discard(json.rp.id, credential.id);
+        if (failure.code !== "passkey_exists") discard(json.rp.id, credential.id); // that one is somebody's
       }
       throw failure;
     }
@@ -560,7 +560,9 @@ function challengePage() {
       });
     }
     const ready = await show("confirm");
-    say("Your passkey has been created.");
+    $("h1").textContent = "Confirm it’s you";
+    $(".lead").textContent = "Your passkey has been created. One more step: confirm with it to go on.";
+    say("Almost there.");
     if (ready) setTimeout(() => inView() && press("confirm", { auto: true })); // when this ceremony is over
   }
   creation($("section[data-panel=create] form"), () => first, created);
@@ -627,7 +629,8 @@ function challengePage() {
   // Back from a confirmation a moment ago: the proof did not last. Prompting again would go round in circles.
   const mark = recall("finished");
   const justBack = Boolean(mark) && Date.now() - mark.at < 10_000;
-  const lost = justBack && mark.to === page.returnTo && (maxAge > 0 || mark.count > 1);
+  const lost = justBack && mark.to === page.returnTo &&
+    (maxAge > 0 ? Date.now() - mark.at < maxAge * 1000 : mark.count > 1);
 
   if (page.panel !== "closed") {
     show(page.panel, { focus: false }).then((ready) => ready && prompt());
@@ -780,7 +783,7 @@ function accountPage() {
     clear();
     try {
       await api("POST", "/logout", {});
-      say("All step-ups have ended. Protected pages ask for your passkey again.");
+      say("All confirmations have ended. Protected pages ask for your passkey again.");
       statusBox.focus();
     } catch (failure) {
       warn(failure);

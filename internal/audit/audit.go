@@ -72,7 +72,7 @@ func (l Log) Record(e Event) {
 	add("user", e.User)
 	add("passkey", e.Passkey)
 	add("action", string(e.Action))
-	add("level", e.Level)
+	add("passkey_level", e.Level) // zap has a level of its own
 	add("client", e.Client)
 	add("host", e.Host)
 	add("method", e.Method)

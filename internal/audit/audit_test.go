@@ -27,7 +27,7 @@ func TestLog(t *testing.T) {
 		t.Errorf("entries %v", entries)
 	}
 	if diff := cmp.Diff(map[string]any{
-		"reason": "grant_stale", "user": "alice", "level": "verified", "client": "192.0.2.1", "host": "console.example.com", "method": "GET", "path": "/admin",
+		"reason": "grant_stale", "user": "alice", "passkey_level": "verified", "client": "192.0.2.1", "host": "console.example.com", "method": "GET", "path": "/admin",
 		"rule": "rule 1", "request_id": "id",
 	}, entries[0].ContextMap()); diff != "" {
 		t.Error(diff)

@@ -33,6 +33,18 @@ type Proof struct {
 	Regress bool            // the sign count did not rise and counter warn let it pass: to be audited
 }
 
+// Failed is an authentication that failed after the reply had named one of the user's passkeys. It says which one, for
+// the audit; that it was really used is proved only where the signature was verified before.
+type Failed struct {
+	Passkey string // short id
+	Err     error
+}
+
+func (f *Failed) Error() string { return f.Err.Error() }
+
+// Unwrap returns the cause, which wraps a [passkey.Refusal].
+func (f *Failed) Unwrap() error { return f.Err }
+
 // Options is the JSON document that starts a ceremony in the browser: {"publicKey": …} in the shape that
 // PublicKeyCredential.parseRequestOptionsFromJSON and parseCreationOptionsFromJSON take.
 type Options = json.RawMessage

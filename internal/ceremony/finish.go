@@ -59,12 +59,15 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 	if err := s.checkRecord(record, party); err != nil {
 		return Proof{}, none, err
 	}
+	var proof Proof
 	used, err := s.verifyAssertion(reply, record, account, purpose)
-	if err != nil {
-		return Proof{}, none, err
+	if err == nil {
+		proof, err = s.use(ctx, party.User, used, reply, record.ID, now)
 	}
-	proof, err := s.use(ctx, party.User, used, reply, record.ID, now)
 	if err != nil {
+		if named, owned := account.Passkey(reply.credential); owned {
+			err = &Failed{Passkey: named.ShortID(), Err: err}
+		}
 		return Proof{}, none, err
 	}
 	proof.Epoch = account.User.Epoch

@@ -138,7 +138,7 @@ func TestLogOut(t *testing.T) {
 
 	p.open(account)
 	p.Click("button[data-do=logout]")
-	p.Wait("document.querySelector('#status').textContent.includes('All step-ups have ended')")
+	p.Wait("document.querySelector('#status').textContent.includes('All confirmations have ended')")
 	g.audited("grants_revoked", "")
 	if c := p.cookies(); c["stepgate"] != "" {
 		t.Error("the grant cookie is still there")

@@ -74,8 +74,9 @@ func (l *logbook) leaks(t testing.TB) {
 
 // entry is one line of the audit log.
 type entry struct {
-	Logger, Msg, Reason, User, Passkey, Action, Level, Client, Host, Method, Path, Rule string
-	RequestID                                                                           string `json:"request_id"`
+	Logger, Msg, Reason, User, Passkey, Action, Client, Host, Method, Path, Rule string
+	Level                                                                        string `json:"passkey_level"`
+	RequestID                                                                    string `json:"request_id"`
 }
 
 const auditLogger = "http.handlers.stepgate.audit"

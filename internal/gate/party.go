@@ -57,8 +57,8 @@ func parseOrigin(text string) (*origin, error) {
 	return o, nil
 }
 
-// originHint names the line that would make a Host known.
-func (g *Gate) originHint(host string) string {
+// originLine returns the line of configuration that would make a Host known.
+func (g *Gate) originLine(host string) string {
 	missing := "https://" + strings.ToLower(host)
 	if strings.HasPrefix(missing, "https://localhost") {
 		missing = "http" + strings.TrimPrefix(missing, "https")
@@ -66,7 +66,7 @@ func (g *Gate) originHint(host string) string {
 	if CheckOrigin(missing) != nil {
 		missing = "https://<this host>" // the Host is no name that could be configured
 	}
-	return "An administrator can make it known in the global option stepgate: `origins " + strings.Join(append(slices.Clone(g.cfg.Origins), missing), " ") + "`."
+	return "origins " + strings.Join(append(slices.Clone(g.cfg.Origins), missing), " ")
 }
 
 // CheckOrigin tells whether a text can be configured as an origin.

@@ -22,10 +22,10 @@ var answers = map[passkey.Refusal]answer{
 	passkey.SessionMissing:   {401, "Your sign-in session is missing", "This console ties each confirmation to your sign-in session, and the sign-in named none.", "Sign in again, then reload this page."},
 	passkey.PathAmbiguous:    {400, "This address is not accepted", "The address can be read in more than one way, so it is not passed on.", "Check the link you followed."},
 	passkey.MethodRefused:    {405, "This request method is not accepted", "The gateway passes on no TRACE, no plain CONNECT, and no method that is not in upper case.", "Use another method."},
-	passkey.MethodNotAllowed: {405, "Method not allowed", "This address does not take requests of this kind.", "See the Allow header."},
+	passkey.MethodNotAllowed: {405, "Method not allowed", "This address does not take requests of this kind.", "Open the page you wanted again."},
 	passkey.UpgradeRefused:   {400, "This upgrade is not accepted", "Connections are not upgraded to cleartext HTTP/2.", "Send the request without Upgrade: h2c."},
 	passkey.TooEarly:         {425, "Too early", "The request came before the connection was complete, so it could be a replay.", "Send it again."},
-	passkey.OriginUnknown:    {421, "This host is not set up", "No configured origin has this host name.", "An administrator can add the line `origins https://<this host>` to the stepgate block of the configuration."},
+	passkey.OriginUnknown:    {421, "This host is not set up", "No configured origin has this host name.", "An administrator can make it known with this line in the global option stepgate:"},
 	passkey.OriginInsecure:   {421, "This connection is not encrypted", "The origin is https, but the request came over plain HTTP from a peer that is not trusted.", "Use https. Behind a load balancer that ends TLS, an administrator adds its address to `trusted_proxies`."},
 	passkey.NotFound:         {404, "Nothing here", "The gateway has no such page.", "Check the link you followed."},
 	passkey.CrossSite:        {403, "Request from another site refused", "Changes are only accepted from this site's own pages.", "Reload the page and try again."},
@@ -72,6 +72,11 @@ var answers = map[passkey.Refusal]answer{
 
 	passkey.StoreUnavailable: {503, "Confirmations are not available right now", "The gateway can't reach its passkey store, so protected pages stay closed.", "Try again in a moment. Administrators find the cause in the gateway's log."},
 	passkey.Internal:         {500, "Something went wrong in the gateway", "The request was not passed on.", "Try again. Administrators find the cause in the gateway's log."},
+}
+
+// deadEnds are refusals whose page would leave a person with nowhere to go.
+var deadEnds = map[passkey.Refusal]bool{
+	passkey.DemandInvalid: true, passkey.NotFound: true, passkey.PathAmbiguous: true, passkey.MethodNotAllowed: true,
 }
 
 func answerFor(refusal passkey.Refusal) answer {

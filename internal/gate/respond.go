@@ -15,6 +15,7 @@ import (
 
 	"github.com/stepgate/stepgate/assets"
 	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/policy"
 )
@@ -53,6 +54,9 @@ func (g *Gate) refuseCeremony(x *exchange, action passkey.Action, err error) {
 	}
 	event := x.event(kind)
 	event.Reason, event.Action = refusal, action
+	if failed := new(ceremony.Failed); errors.As(err, &failed) {
+		event.Passkey = failed.Passkey
+	}
 	g.cfg.Audit.Record(event)
 	g.answer(x, refusal)
 }
@@ -60,8 +64,9 @@ func (g *Gate) refuseCeremony(x *exchange, action passkey.Action, err error) {
 // answer writes a refusal without recording it.
 func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 	a := answerFor(refusal)
+	line := ""
 	if refusal == passkey.OriginUnknown {
-		a.hint = g.originHint(x.r.Host)
+		line = g.originLine(x.r.Host)
 	}
 	header := x.w.Header()
 	switch a.status {
@@ -73,10 +78,15 @@ func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 		header.Set("WWW-Authenticate", "Bearer")
 	}
 	if isNavigation(x.r) {
-		g.writePage(x, a.status, assets.Message{
-			Common: g.common(x), Code: string(refusal), Title: a.title, Text: a.text, Hint: a.hint,
-		})
+		page := assets.Message{Common: g.common(x), Code: string(refusal), Title: a.title, Text: a.text, Hint: a.hint, Line: line}
+		if deadEnds[refusal] {
+			page.Action, page.Href = "Go to the start page", "/"
+		}
+		g.writePage(x, a.status, page)
 		return
+	}
+	if line != "" {
+		a.hint += " `" + line + "`"
 	}
 	g.writeProblem(x, a.status, problem{Title: a.title, Detail: a.text + " " + a.hint, Code: refusal})
 }
