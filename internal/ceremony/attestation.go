@@ -27,7 +27,7 @@ var (
 		IndefLength:       cbor.IndefLengthForbidden,
 		TagsMd:            cbor.TagsForbidden,
 		MaxNestedLevels:   5,
-		IntDec:            cbor.IntDecConvertSignedOrError,
+		IntDec:            cbor.IntDecConvertSignedOrFail,
 		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
 	}.DecMode())
 	encode = must(cbor.CTAP2EncOptions().EncMode())
