@@ -34,7 +34,7 @@ type Account struct {
 	Timeout  time.Duration // how long a ceremony may take
 }
 
-// Passkey is one row of the account page. Its JSON form is the one of the account page's list (design.md section 6).
+// Passkey is one row of the account page. Its JSON form is the one of the account page's list (docs/http.md).
 type Passkey struct {
 	ID             string     `json:"id"` // short id
 	Name           string     `json:"name"`

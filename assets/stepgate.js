@@ -54,7 +54,7 @@ const words = {
   session_missing: ["Your sign-in ended", "Reload the page to sign in again; then go on from here.", "reload"],
 
   registration_closed: ["A passkey can’t be added like this", "Somebody has registered a passkey for you before. Reload the page to use it, or ask the administrators.", "reload"],
-  authorization_needed: ["Confirm first", "Adding or removing a passkey needs a confirmation with one you have. Reload the page and start once more.", "reload"],
+  authorization_needed: ["Confirm first", "This needs a confirmation with a passkey you have. Confirm, or reload the page and start once more.", "reload"],
   attestation_invalid: ["This kind of passkey is not accepted", "Try another device or a security key."],
   algorithm_refused: ["This kind of passkey is not accepted", "Try another device or a security key."],
   key_unusable: ["This kind of passkey is not accepted", "Try another device or a security key."],
@@ -427,7 +427,8 @@ function creation(form, prepared, done, failed = () => false) {
     } catch (failure) {
       if (failure.fromGateway && !mayStillCount.includes(failure.code)) {
         again = null;
-        if (failure.code !== "passkey_exists") discard(json.rp.id, credential.id); // that one is somebody's
+        // Not what is somebody's, nor what a first try, whose answer was lost, may be registering at this very moment.
+        if (!["passkey_exists", "challenge_used"].includes(failure.code)) discard(json.rp.id, credential.id);
       }
       throw failure;
     }

@@ -49,7 +49,7 @@ func (c Challenge) Render(w io.Writer) error {
 }
 
 // panel says which of four things the person can do here. Nobody without a passkey may create one unless the gate says
-// so (design rule 10).
+// so (docs/rules.md, rule 10).
 func (c Challenge) panel() string {
 	switch {
 	case c.Passkeys == 0 && c.FirstUse:

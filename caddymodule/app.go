@@ -88,7 +88,8 @@ type App struct {
 	opened *OpenStore // to be released
 	closed bool
 
-	handlers int // how many handlers this app has, for their names
+	handlers int           // how many handlers this app has, for their names
+	longest  time.Duration // the longest maximum age of all their rules; final once everything is provisioned
 }
 
 // CaddyModule returns the Caddy module information.
@@ -216,7 +217,10 @@ func (a *App) Cleanup() error {
 	return opened.Release()
 }
 
-// Backend returns what the gates of this app share, opening it if need be. Apps start in no particular order, so a
+// longestAge returns the longest maximum age of all blocks: those of one origin share their grants.
+func (a *App) longestAge() time.Duration { return a.longest }
+
+// backend returns what the gates of this app share, opening it if need be. Apps start in no particular order, so a
 // request may come before this one has started.
 func (a *App) backend() (*gate.Backend, error) { return a.open() }
 

@@ -65,7 +65,7 @@ func TestExtendedConnect(t *testing.T) {
 	}
 }
 
-// The proxy makes a GET of it, so that is what the rules must judge (design.md rule 3).
+// The proxy makes a GET of it, so that is what the rules must judge (docs/rules.md, rule 3).
 func TestExtendedConnectIsJudgedAsForwarded(t *testing.T) {
 	g := newGateway(t)
 	g.runBinary("GODEBUG=http2xconnect=1", options("servers {\nprotocols h1 h2c\n}", ""),

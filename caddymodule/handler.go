@@ -41,7 +41,8 @@ func init() {
 // In a Caddyfile it is the directive `stepgate`, which takes no matcher and is ordered after `forward_auth`.
 type Handler struct {
 	// The placeholder that holds the first factor's user: exactly one. If it is a request header, the first factor must
-	// set it on every request, or clients could. Cookies, query and body are refused: clients write them.
+	// set it on every request, or clients could; a header that is there twice names nobody, and so does a client
+	// certificate that no CA vouches for. Cookies, query and body are refused: clients write them.
 	// Default: `{http.auth.user.id}`.
 	User string `json:"user,omitempty"`
 
@@ -49,13 +50,13 @@ type Handler struct {
 	FoldUser bool `json:"fold_user,omitempty"`
 
 	// A placeholder that names the first-factor session, such as a session cookie: a grant then ends with it. Empty at a
-	// request: 401. Default: none.
+	// request, or a cookie or header that is there twice: 401. Default: none.
 	BindSession string `json:"bind_session,omitempty"`
 
 	// The gateway's own prefix on this site. Default: `/.stepgate`.
 	Path string `json:"path,omitempty"`
 
-	// What happens to paths with `//`, an encoded slash or `;`: `refuse` answers 400; `strictest` lets them through at
+	// What happens to paths with `//`, `;`, or an encoded slash, `?` or `#`: `refuse` answers 400; `strictest` lets them through at
 	// the strictest demand of the whole block. Paths that are ambiguous in worse ways are always refused.
 	// Default: `refuse`.
 	AmbiguousPaths string `json:"ambiguous_paths,omitempty"`
@@ -129,7 +130,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		routes = append(routes, route)
 	}
 	h.gate, err = gate.New(gate.Config{
-		RPName: app.service.RPName, RPID: app.RPID, Origins: app.Origins,
+		RPName: app.service.RPName, Origins: app.Origins, Longest: app.longestAge,
 		Path: h.Path, Rules: routes, Default: policy.Rule{Name: "default", Demand: block},
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
@@ -139,6 +140,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("stepgate: %w", err)
 	}
+	app.longest = max(app.longest, h.gate.LongestAge())
 	return nil
 }
 

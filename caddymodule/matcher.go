@@ -23,6 +23,9 @@ func checkSet(set caddy.ModuleMap) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		raw := set[name]
+		if placeholder := requestPlaceholder(raw); placeholder != "" {
+			return fmt.Errorf("matcher %s reads {%s}: placeholders speak of the request as it came, not as it is forwarded after a rewrite or as a WebSocket; use the matchers path, method, header and so on", name, placeholder)
+		}
 		if isEmptyMatcher(name, raw) {
 			return fmt.Errorf("matcher %s is empty: say what it matches", name)
 		}
@@ -60,6 +63,30 @@ func checkSet(set caddy.ModuleMap) error {
 		}
 	}
 	return nil
+}
+
+// asItCame are the placeholders whose values differ between the request as it came and as it goes on.
+var asItCame = []string{
+	"http.request.method", "http.request.uri", "http.request.orig_", "http.request.header.", "http.request.proto", "http.request.body",
+}
+
+// requestPlaceholder returns the first of them that a matcher's configuration holds, or "".
+func requestPlaceholder(raw json.RawMessage) string {
+	var value any
+	if json.Unmarshal(raw, &value) != nil {
+		return "" // loading the matcher says what is wrong
+	}
+	plain, err := json.Marshal(value) // without escapes that would hide a name
+	if err != nil {
+		return ""
+	}
+	for _, prefix := range asItCame {
+		if _, after, found := strings.Cut(string(plain), "{"+prefix); found {
+			rest, _, _ := strings.Cut(after, "}")
+			return prefix + rest
+		}
+	}
+	return ""
 }
 
 // checkOpenSet refuses, in an open rule, `/*`: what is left of a path like {$PREFIX}/* when the variable is not set.

@@ -86,7 +86,7 @@ func TestRules(t *testing.T) {
 // A matcher that fails at a request refuses it: not matching would skip a rule that protects.
 func TestFailingMatcher(t *testing.T) {
 	g := newGateway(t)
-	g.load(site("protect {\nmatch `int({path}) > 1`\nlevel device_bound\n}\nopen *", proxy))
+	g.load(site("protect {\nmatch `int({host}) > 1`\nlevel device_bound\n}\nopen *", proxy))
 	alice := g.browser("alice")
 	alice.want("/x", 500, "internal")
 	g.reached(0)

@@ -74,7 +74,7 @@ func TestFinishedElsewhere(t *testing.T) {
 	}
 }
 
-// TestRemovalNamesItsTarget: what was authorised is the removal of one passkey and nothing else (design.md rule 9).
+// TestRemovalNamesItsTarget: what was authorised is the removal of one passkey and nothing else (docs/rules.md, rule 9).
 func TestRemovalNamesItsTarget(t *testing.T) {
 	w, a := newWorld(t), key()
 	first := w.enrol(ada, a)

@@ -105,7 +105,7 @@ func New(config Config) (*Service, error) {
 			UserVerification: protocol.VerificationRequired,
 		},
 		Timeouts: webauthn.TimeoutsConfig{Login: timeout, Registration: timeout},
-		// Safari returns appid:false unasked; rejecting that locks out security keys. checkExtensions refuses what matters.
+		// Safari returns appid:false unasked; rejecting that locks out security keys. extensions.check refuses what matters.
 		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyIgnore,
 	})
 	if err != nil {

@@ -74,7 +74,10 @@ func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account)
 		}
 		return passkey.AuthorizationNeeded
 	}
-	if _, ok := account.PasskeyByShortID(record.Target); !ok || !bytes.Equal(record.Handle, account.User.Handle) {
+	// The passkey that authorised it must still be there, and still reach as high as any: the user may have added a
+	// stronger one since.
+	authorised, ok := account.PasskeyByShortID(record.Target)
+	if !ok || authorised.Reach() < account.Reach() || !bytes.Equal(record.Handle, account.User.Handle) {
 		return passkey.AuthorizationNeeded
 	}
 	if len(account.User.Passkeys) >= s.config.MaxPasskeys {

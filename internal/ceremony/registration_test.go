@@ -262,7 +262,7 @@ func TestInvalidCurvePoint(t *testing.T) {
 	refused(t, ceremony.CheckKey(nil), passkey.KeyUnusable)
 }
 
-// TestFirstUseIsOnce has design.md rule 10: the record of a user outlives their passkeys.
+// TestFirstUseIsOnce has docs/rules.md, rule 10: the record of a user outlives their passkeys.
 func TestFirstUseIsOnce(t *testing.T) {
 	w, a := newWorld(t), key()
 	early := w.startRegistration(ada, "", nil)

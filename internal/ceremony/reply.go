@@ -32,7 +32,7 @@ type clientData struct {
 	topOrigin   bool // present, whatever it holds
 }
 
-// extensions are the client extension results that matter: see checkExtensions.
+// extensions are the client extension results that matter: see extensions.check.
 type extensions struct {
 	appID                bool
 	remoteClientDataJSON bool

@@ -47,6 +47,7 @@ type Store interface {
 	// Rename is. The credential id may be registered again afterwards.
 	Remove(ctx context.Context, next passkey.User, credentialID []byte) error
 
-	// Revoke writes the user record with its new epoch, conditioned as Register is.
+	// Revoke writes the user record with its new epoch, conditioned as Register is. For a user never seen it would make the
+	// record and so close first use: callers must not ask for that.
 	Revoke(ctx context.Context, next passkey.User) error
 }

@@ -29,7 +29,7 @@ func (s *Service) checkRecord(record passkey.Challenge, party Party) error {
 	return nil
 }
 
-// checkReply makes the checks that WebAuthn L3 §7.1 (registration) and §7.2 (authentication) have in common, so that
+// reply.check makes the checks that WebAuthn L3 §7.1 (registration) and §7.2 (authentication) have in common, so that
 // each has a refusal of its own. go-webauthn makes most of them again; where it is lax, ours decides.
 func (r reply) check(want expected) error {
 	switch {

@@ -77,7 +77,7 @@ func TestPasswordInTheAddress(t *testing.T) {
 // The window is shorter than the way back to the page takes: the page may not blame a clock for that.
 func TestShortWindowIsNoWrongClock(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", "protect /keys/* {\n max_age 2s\n}"))
+	g := start(t, console("", "protect /keys/* {\n max_age 4s\n}"))
 	p := g.visit("alice", options{}, calm)
 	p.enrolByHand("/keys/a")
 	p.at("/keys/a")

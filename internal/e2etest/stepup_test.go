@@ -33,7 +33,7 @@ func problemIn(t testing.TB, body []byte) (p problem) {
 // When the window is over, the person is asked again and told why.
 func TestAgainAfterTheWindow(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", "protect /keys/* {\n max_age 2s\n}"))
+	g := start(t, console("", "protect /keys/* {\n max_age 4s\n}"))
 	p := g.visit("alice", options{})
 	p.enrol("/keys/a?x=1")
 	p.at("/keys/a?x=1")
@@ -56,7 +56,7 @@ func TestAgainAfterTheWindow(t *testing.T) {
 
 	p.key.Presence(false)
 	p.open("/keys/b")
-	p.says(".lead", "It has been longer than 2 seconds since you last used your passkey.")
+	p.says(".lead", "It has been longer than 4 seconds since you last used your passkey.")
 	p.key.Presence(true)
 	p.Reload()
 	p.panel("use")

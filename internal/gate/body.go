@@ -53,7 +53,7 @@ func (g *Gate) readBody(x *exchange, members ...string) (*strictjson.Reader, err
 }
 
 // sameOrigin reports whether a request was made by a page of this origin. Browsers say so in Sec-Fetch-Site, which a
-// page can't set, or else in Origin; a client that says neither is no browser of a person (design.md section 6).
+// page can't set, or else in Origin; a client that says neither is no browser of a person (docs/http.md).
 func sameOrigin(r *http.Request, origin string) bool {
 	if site := r.Header.Values("Sec-Fetch-Site"); len(site) > 0 {
 		return len(site) == 1 && site[0] == "same-origin" && originIsOr(r, origin)

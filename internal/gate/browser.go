@@ -40,9 +40,10 @@ func (g *Gate) setBrowser(x *exchange, value string) {
 	http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).ceremony, value, browserAge))
 }
 
-// markBrowser notes in the cookie that this browser finished a ceremony for this user.
+// markBrowser notes in the cookie that this browser finished a ceremony for this user, and renews the cookie.
 func (g *Gate) markBrowser(x *exchange, b *Backend) {
 	if x.provenBrowser(b) {
+		g.setBrowser(x, x.cookies.ceremony)
 		return
 	}
 	name, _, _ := strings.Cut(x.cookies.ceremony, ".")

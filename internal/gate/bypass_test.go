@@ -63,6 +63,19 @@ func TestExtendedConnectIsJudgedAsGET(t *testing.T) {
 			}
 		})
 	}
+	// Header rules see what the upstream will: the proxy adds Upgrade and Connection.
+	byHeader := newWorld(t, func(c *gate.Config) {
+		c.Rules = []gate.Route{{
+			Rule: policy.Rule{Name: "Upgrade", Demand: policy.Demand{Level: passkey.Verified, MaxAge: time.Minute}},
+			Match: func(r *http.Request) (bool, error) {
+				return r.Header.Get("Upgrade") == "websocket" && r.Header.Get("Connection") == "Upgrade" && r.Header[":protocol"] == nil, nil
+			},
+		}, {Rule: policy.Rule{Name: "open", Open: true}, Match: func(*http.Request) (bool, error) { return true, nil }}}
+	})
+	bob := byHeader.browser("bob")
+	bob.needsStepUp(passkey.GrantMissing, func() *http.Response {
+		return bob.get("/socket", func(r *http.Request, _ *gate.Request) { r.Method, r.Proto, r.ProtoMajor = "CONNECT", "websocket", 3 })
+	})
 	for name, connect := range map[string]change{
 		"HTTP/2": func(r *http.Request, _ *gate.Request) {
 			r.Method, r.Proto, r.ProtoMajor, r.Header[":protocol"] = "CONNECT", "HTTP/2.0", 2, []string{"connect-udp"}
@@ -102,7 +115,10 @@ func TestForgedTrailersAreTakenOut(t *testing.T) {
 	r := alice.passes("/open", func(r *http.Request, _ *gate.Request) {
 		r.Trailer = http.Header{"X-Stepgate-User": nil, "X-Checksum": nil}
 		r.Body = io.NopCloser(&endsWith{strings.NewReader("body"), func() {
-			r.Trailer["X-Stepgate-User"], r.Trailer["X-Auth-User"], r.Trailer["X-Checksum"] = []string{"forged"}, []string{"root"}, []string{"1"}
+			for _, name := range []string{"X-Stepgate-User", "X_stepgate_level", "X-Auth-User", "X_auth_user", "Cookie", "X-Http-Method-Override", "X.original.url"} {
+				r.Trailer[name] = []string{"forged"}
+			}
+			r.Trailer["X-Checksum"] = []string{"1"}
 		}})
 	})
 	body, err := io.ReadAll(r.Body)
@@ -132,7 +148,7 @@ func (e *endsWith) Read(p []byte) (int, error) {
 func TestLookalikesOfWellKnownPaths(t *testing.T) {
 	w := newWorld(t, func(c *gate.Config) { c.LetDebatable = true })
 	alice := steppedUp(w, "alice")
-	for _, path := range []string{"/.WELL-KNOWN/webauthn", "/.well-known/WebAuthn", "/.well-known/Passkey-Endpoints", "/.well-known//webauthn", "//.well-known/webauthn"} {
+	for _, path := range []string{"/.WELL-KNOWN/webauthn", "/.well-known/WebAuthn", "/.well-known/Passkey-Endpoints", "/.well-known//webauthn", "//.well-known/webauthn", "/.well-known/passkey-endpo%C4%B0nts", "/.well-%E2%84%AAnown/webauthn"} {
 		alice.refused(http.StatusBadRequest, passkey.PathAmbiguous, func() *http.Response { return alice.get("/x", at(path)) })
 	}
 	alice.passes("/x", at("/.well-known/other"))
@@ -201,4 +217,44 @@ func TestClonesAreAuditedInEveryCeremony(t *testing.T) {
 	if clones() != 2 {
 		t.Errorf("%d audited after an add", clones())
 	}
+}
+
+// Whoever has no more than a stolen sign-in can't end the step-ups of its owner; a browser that stepped up can.
+func TestLogoutNeedsABrowserThatSteppedUp(t *testing.T) {
+	w := newWorld(t)
+	alice, key := w.browser("alice"), authtest.New(authtest.Config{})
+	alice.register(key, "Key")
+	want(t, alice.stepUp(key, "/admin"), http.StatusOK)
+	thief := w.browser("alice")
+	thief.refused(http.StatusForbidden, passkey.AuthorizationNeeded, func() *http.Response { return thief.post("/.stepgate/logout", object{}) })
+	alice.passes("/admin")
+
+	// The mark alone does, long after the grant is gone; so does an old grant without the mark.
+	grant := alice.cookies["__Host-stepgate"]
+	w.clock.Advance(24 * time.Hour)
+	byGrant := w.browser("alice")
+	byGrant.cookies["__Host-stepgate"] = grant
+	want(t, byGrant.post("/.stepgate/logout", object{}), http.StatusNoContent)
+	byGrant.cookies["__Host-stepgate"] = grant // revoked now
+	byGrant.refused(http.StatusForbidden, passkey.AuthorizationNeeded, func() *http.Response { return byGrant.post("/.stepgate/logout", object{}) })
+	delete(alice.cookies, "__Host-stepgate")
+	want(t, alice.post("/.stepgate/logout", object{}), http.StatusNoContent)
+}
+
+// What an Add authorised must not be finished once the user has a stronger passkey than the one that authorised it.
+func TestPendingAddIsHeldToTheNewLevel(t *testing.T) {
+	w := newWorld(t)
+	alice, phone := w.browser("alice"), authtest.New(authtest.Config{Synced: true})
+	alice.register(phone, "Phone")
+	thief := w.browser("alice")
+	authorization := thief.authorize(phone, object{"action": "add"})
+	options := want(t, thief.post("/.stepgate/passkeys/options", object{"name": "x", "authorization": raw(authorization)}), http.StatusOK)
+	forged, err := authtest.New(authtest.Config{}).Register(options, console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.add(phone, authtest.New(authtest.Config{}), "Key")
+	thief.refused(http.StatusForbidden, passkey.AuthorizationNeeded, func() *http.Response {
+		return thief.post("/.stepgate/passkeys", object{"credential": raw(forged), "name": "x"})
+	})
 }

@@ -140,8 +140,8 @@ func (g *Gate) setGrant(x *exchange, b *Backend, proof ceremony.Proof) {
 		held.User == fresh.User && held.Origin == fresh.Origin && held.Session == fresh.Session && held.Epoch == fresh.Epoch {
 		fresh = held
 	}
-	fresh.Forget(g.cfg.Now().Add(-g.longest).UnixNano())
+	fresh.Forget(g.cfg.Now().Add(-g.keep()).UnixNano())
 	fresh.Add(grant.Proof{Passkey: passkeyID(proof.Passkey.ID), Level: proof.Level, At: proof.At.UnixNano()})
-	maxAge := int(min(seconds(g.longest), math.MaxInt32))
+	maxAge := int(min(seconds(g.keep()), math.MaxInt32))
 	http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, fresh.Seal(b.Grants), maxAge))
 }

@@ -22,7 +22,7 @@ type demand struct {
 	Method string        `json:"m"`
 	Target string        `json:"t"`           // original path and query, for display
 	Return string        `json:"b,omitempty"` // where to go afterwards, a path and query on this origin; "" for Target
-	Rule   string        `json:"r,omitempty"`
+	Rule   string        `json:"r,omitempty"` // for whoever opens one to see why it was made
 	Level  passkey.Level `json:"l"`
 	MaxAge time.Duration `json:"a"`
 	Reason string        `json:"w"` // why the grant did not do, for display
@@ -84,9 +84,9 @@ func (g *Gate) demandFor(x *exchange, reason passkey.Refusal) demand {
 		Level: rule.Demand.Level, MaxAge: rule.Demand.MaxAge, Reason: string(reason),
 	}
 	if isNavigation(r) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		d.Return = returnTo(target, g.cfg.Path)
+		d.Return = returnTo(target, g.cfg.Path, g.cfg.LetDebatable)
 	} else {
-		d.Return = returnTo(refererPath(r, x.origin.text), g.cfg.Path)
+		d.Return = returnTo(refererPath(r, x.origin.text), g.cfg.Path, g.cfg.LetDebatable)
 	}
 	if d.Return == target {
 		d.Return = "" // said once: the demand travels in a URL
@@ -108,7 +108,7 @@ func (g *Gate) findDemand(x *exchange, b *Backend, sealed, target string) (deman
 	if sealed != "" {
 		return openDemand(b.Demands, sealed, x.user, x.origin.text)
 	}
-	target = returnTo(target, g.cfg.Path)
+	target = returnTo(target, g.cfg.Path, g.cfg.LetDebatable)
 	d := demand{Origin: x.origin.text, Method: http.MethodGet, Target: target, Reason: string(passkey.GrantMissing)}
 	rule, err := g.routeTo(x.r, target)
 	if err != nil {

@@ -32,7 +32,6 @@ const StoreBudget = 2500 * time.Millisecond
 // Config is what a gate works from. It is read-only once given to [New]. Zero values are the strictest.
 type Config struct {
 	RPName  string   // shown on the pages
-	RPID    string   // decides nothing here; shown in messages
 	Origins []string // canonical: scheme, host, and port unless it is the scheme's own
 
 	Path            string      // the gateway's prefix; default /.stepgate
@@ -46,6 +45,10 @@ type Config struct {
 	BodyTimeout  time.Duration // how long a body of the gateway's own API may take to arrive; default 10s
 	ChallengeTTL time.Duration // shown to the pages
 	MaxPasskeys  int           // shown to the pages
+
+	// Longest returns the longest maximum age of any block that shares this one's grants: how long a proof can be of use.
+	// Nil means this block is alone.
+	Longest func() time.Duration
 
 	// Backend returns what opens with the store. An error means that it is not open: protected routes answer 503.
 	Backend func() (*Backend, error)
@@ -117,7 +120,7 @@ type Gate struct {
 	origins   map[string]*origin // by lower-case Host
 	hasLocal  bool               // some origin is http://localhost
 	strictest policy.Demand      // of the whole block
-	longest   time.Duration      // the longest maximum age: how long a proof can be of use
+	longest   time.Duration      // the longest maximum age of this block
 }
 
 // New checks a configuration and returns its gate.
@@ -166,6 +169,17 @@ func New(cfg Config) (*Gate, error) {
 		g.longest = max(g.longest, route.Demand.MaxAge)
 	}
 	return g, nil
+}
+
+// LongestAge returns the longest maximum age that this block demands anywhere.
+func (g *Gate) LongestAge() time.Duration { return g.longest }
+
+// keep returns how long a proof can be of use.
+func (g *Gate) keep() time.Duration {
+	if g.cfg.Longest == nil {
+		return g.longest
+	}
+	return max(g.longest, g.cfg.Longest())
 }
 
 // DefaultPath is the gateway's own prefix unless configured otherwise.

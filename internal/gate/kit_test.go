@@ -82,7 +82,7 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), store: &faultyStore{Store: db.For(rpID)}}
 	w.backend = w.newBackend(5 * time.Second)
 	config := gate.Config{
-		RPName: "Example", RPID: rpID, Origins: []string{console, aws},
+		RPName: "Example", Origins: []string{console, aws},
 		Rules: []gate.Route{
 			openPath("/open"),
 			protectPath("/touch", policy.Demand{Level: passkey.Present, MaxAge: 15 * time.Minute}),
@@ -411,8 +411,21 @@ func (e *events) since(n int) []audit.Event {
 // faultyStore is the real store, which fails on demand and counts.
 type faultyStore struct {
 	ceremony.Store
-	fail  atomic.Bool
-	reads atomic.Int64
+	fail      atomic.Bool
+	reads     atomic.Int64
+	unbounded atomic.Int64 // calls without a time limit, or one over the budget
+}
+
+// bounded counts a call whose context lets it take too long.
+func (s *faultyStore) bounded(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > gate.StoreBudget {
+		s.unbounded.Add(1)
+	}
+}
+
+func (s *faultyStore) Revoke(ctx context.Context, next passkey.User) error {
+	s.bounded(ctx)
+	return s.Store.Revoke(ctx, next)
 }
 
 func (s *faultyStore) err() error {
@@ -424,6 +437,7 @@ func (s *faultyStore) err() error {
 
 func (s *faultyStore) Account(ctx context.Context, user string) (passkey.Account, error) {
 	s.reads.Add(1)
+	s.bounded(ctx)
 	if err := s.err(); err != nil {
 		return passkey.Account{}, err
 	}
@@ -431,6 +445,7 @@ func (s *faultyStore) Account(ctx context.Context, user string) (passkey.Account
 }
 
 func (s *faultyStore) Begin(ctx context.Context, c passkey.Challenge) (passkey.Account, error) {
+	s.bounded(ctx)
 	if err := s.err(); err != nil {
 		return passkey.Account{}, err
 	}
@@ -438,6 +453,7 @@ func (s *faultyStore) Begin(ctx context.Context, c passkey.Challenge) (passkey.A
 }
 
 func (s *faultyStore) Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error) {
+	s.bounded(ctx)
 	if err := s.err(); err != nil {
 		return passkey.Challenge{}, passkey.Account{}, err
 	}
@@ -445,6 +461,7 @@ func (s *faultyStore) Consume(ctx context.Context, claim passkey.Claim, now time
 }
 
 func (s *faultyStore) Use(ctx context.Context, user string, use passkey.Use) error {
+	s.bounded(ctx)
 	if err := s.err(); err != nil {
 		return err
 	}

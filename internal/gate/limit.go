@@ -23,7 +23,7 @@ const (
 
 // Limiter bounds how many ceremonies are started, by user, browser and client address, in memory.
 //
-// A flood aimed at one user must not lock that user out (design.md rule 14): a browser that has finished a ceremony for
+// A flood aimed at one user must not lock that user out (docs/rules.md, rule 14): a browser that has finished a ceremony for
 // this user draws on its own bucket alone, which nobody else can empty. Everybody else needs a token from each bucket,
 // and who is refused by one takes none from the others. Buckets that were pushed out of memory are full again; the
 // memory stays bounded.
@@ -45,12 +45,11 @@ func (l *Limiter) allow(user, client string, browser passkey.Digest, proven bool
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	network := networkOf(client)
-	own := bucket(l.browsers, "b"+user+"\x00"+string(browser[:]), browserRate, browserBurst)
-	if proven {
-		return own.AllowN(now, 1)
+	if proven { // a bucket that only the bearer of the mark draws on
+		return bucket(l.browsers, "m"+user+"\x00"+string(browser[:]), browserRate, browserBurst).AllowN(now, 1)
 	}
 	all := []*rate.Limiter{
-		own,
+		bucket(l.browsers, "b"+user+"\x00"+string(browser[:]), browserRate, browserBurst),
 		bucket(l.pairs, "p"+network+"\x00"+user, pairRate, pairBurst),
 		bucket(l.users, "u"+user, userRate, userBurst),
 		bucket(l.addresses, "a"+network, addressRate, addressBurst),

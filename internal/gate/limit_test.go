@@ -72,6 +72,14 @@ func TestLimiterFloodInOnesName(t *testing.T) {
 	if l.allow("alice", "198.51.100.1", mine, true, now) {
 		t.Error("her browser has no limit at all")
 	}
+	// Whoever knows the public half of her cookie draws on another bucket.
+	later := now.Add(time.Hour)
+	for range 2 * browserBurst {
+		l.allow("alice", "192.0.2.1", mine, false, later)
+	}
+	if !l.allow("alice", "192.0.2.1", mine, true, later) {
+		t.Error("starts without the mark drained her browser's bucket")
+	}
 }
 
 func TestNetworks(t *testing.T) {

@@ -37,7 +37,9 @@ func looksWellKnown(original string) bool {
 		return false
 	}
 	cleaned := path.Clean(original)
-	return strings.EqualFold(cleaned, wellKnownOrigins) || strings.EqualFold(cleaned, wellKnownEndpoints)
+	lowered := strings.ToLower(cleaned) // as Caddy's matcher does: it takes the Turkish İ for an i, which EqualFold does not
+	return strings.EqualFold(cleaned, wellKnownOrigins) || strings.EqualFold(cleaned, wellKnownEndpoints) ||
+		lowered == wellKnownOrigins || lowered == wellKnownEndpoints
 }
 
 // endpoint serves one of the gateway's own addresses to an identified user: it either shows something, or takes a JSON
@@ -61,7 +63,7 @@ func (x *exchange) startBudget() context.CancelFunc {
 	return cancel
 }
 
-// endpoints are the gateway's own addresses below its prefix, by method (design.md section 6). GET serves HEAD too.
+// endpoints are the gateway's own addresses below its prefix, by method (docs/http.md). GET serves HEAD too.
 var endpoints = map[string]map[string]endpoint{
 	"/challenge":         {http.MethodGet: shows((*Gate).challengePage)},
 	"/challenge/options": {http.MethodPost: changes((*Gate).startStepUp, "demand", "return_to")},

@@ -60,7 +60,7 @@ func parseOrigin(text string) (*origin, error) {
 // originLine returns the line of configuration that would make a Host known.
 func (g *Gate) originLine(host string) string {
 	missing := "https://" + strings.ToLower(host)
-	if strings.HasPrefix(missing, "https://localhost") {
+	if missing == "https://localhost" || strings.HasPrefix(missing, "https://localhost:") {
 		missing = "http" + strings.TrimPrefix(missing, "https")
 	}
 	if CheckOrigin(missing) != nil {

@@ -48,7 +48,7 @@ func row(p passkey.Passkey) assets.Passkey {
 	return r
 }
 
-// startAuthorization starts the ceremony that adding or removing a passkey needs (design.md rule 9).
+// startAuthorization starts the ceremony that adding or removing a passkey needs (docs/rules.md, rule 9).
 func (g *Gate) startAuthorization(x *exchange, b *Backend, body *strictjson.Reader) {
 	action, id := body.Text("action"), body.OptionalText("id")
 	purpose := ceremony.Purpose{Action: passkey.Action(action), Target: id}

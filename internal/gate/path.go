@@ -15,7 +15,7 @@ const (
 	ambiguous                // never let through
 )
 
-// readPath judges the escaped form of a path, as it goes out on the wire to the upstream (design.md rule 3).
+// readPath judges the escaped form of a path, as it goes out on the wire to the upstream (docs/rules.md, rule 3).
 //
 // The matcher, the gateway and the upstream each decode, clean and split paths in their own way; GHSA-g7pc-pc7g-h8jh,
 // CVE-2025-54576 and CVE-2021-32637 are what happens when they differ. Only paths that leave no choice pass: no dot

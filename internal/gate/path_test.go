@@ -103,6 +103,7 @@ func TestReturnTo(t *testing.T) {
 		"/a\u2028b":                     "/",
 		"/a b":                          "/",
 		"/a\x7f":                        "/",
+		"/a?b#c":                        "/",
 		"/a#b":                          "/",
 		"/.stepgate":                    "/",
 		"/.stepgate/challenge?x":        "/",
@@ -110,18 +111,36 @@ func TestReturnTo(t *testing.T) {
 		"/.stepgatex":                   "/.stepgatex",
 		"/" + strings.Repeat("a", 5000): "/",
 	} {
-		if got := returnTo(target, "/.stepgate"); got != want {
+		if got := returnTo(target, "/.stepgate", false); got != want {
 			t.Errorf("%q: got %q, want %q", target, got, want)
 		}
 	}
 }
 
+// Where debatable paths are let through, people come back to them too; but never to another host.
+func TestReturnToDebatable(t *testing.T) {
+	for target, want := range map[string]string{
+		"/api%2Fx?q=1": "/api%2Fx?q=1", "/a//b": "/a//b", "/a;v=1": "/a;v=1", "/a%3Fb": "/a%3Fb",
+		"//evil": "/", "///evil": "/", "/.//evil": "/", "/..;/x": "/", "/a/..%2fb": "/", "/.stepgate;x": "/.stepgate;x", "/.stepgate/;x": "/",
+	} {
+		if got := returnTo(target, "/.stepgate", true); got != want {
+			t.Errorf("%q: got %q, want %q", target, got, want)
+		}
+		if got := returnTo(target, "/.stepgate", false); got != "/" {
+			t.Errorf("%q where they are refused: %q", target, got)
+		}
+	}
+}
+
 func FuzzReturnTo(f *testing.F) {
-	f.Add("/admin?x=1")
-	f.Add("//evil")
-	f.Add(`/\evil`)
-	f.Fuzz(func(t *testing.T, target string) {
-		got := returnTo(target, "/.stepgate")
+	for _, lenient := range []bool{true, false} {
+		f.Add("/admin?x=1", lenient)
+		f.Add("//evil", lenient)
+		f.Add(`/\evil`, lenient)
+		f.Add("/a//b;c%2F", lenient)
+	}
+	f.Fuzz(func(t *testing.T, target string, lenient bool) {
+		got := returnTo(target, "/.stepgate", lenient)
 		if got != target && got != "/" {
 			t.Fatalf("%q became %q: neither itself nor /", target, got)
 		}
@@ -130,7 +149,7 @@ func FuzzReturnTo(f *testing.F) {
 		if err != nil || u.Host != "console.test" || u.Scheme != "https" || within(u.Path, "/.stepgate") {
 			t.Fatalf("%q leads to %v (%v)", target, u, err)
 		}
-		if again := returnTo(got, "/.stepgate"); again != got {
+		if again := returnTo(got, "/.stepgate", lenient); again != got {
 			t.Fatalf("%q becomes %q, then %q", target, got, again)
 		}
 	})

@@ -34,7 +34,7 @@ var answers = map[passkey.Refusal]answer{
 	passkey.BodyTimeout:      {408, "The body took too long", "The body did not arrive within 10 seconds.", "Send it again."},
 	passkey.BodyMalformed:    {400, "Body not understood", "The body is not the JSON that is expected here, or names a member twice.", "Reload the page and try again. If it stays, a browser extension may be changing what the passkey sends."},
 	passkey.DemandInvalid:    {400, "This link is no longer valid", "The link was made by another gateway or another site, or was changed on the way.", "Open the page you wanted again."},
-	passkey.RateLimited:      {429, "Too many attempts", "Too many confirmations were started in a short time.", "Wait a minute, then try again."},
+	passkey.RateLimited:      {429, "Too many attempts", "Too many confirmations or changes were started in a short time.", "Wait a minute, then try again."},
 
 	passkey.StepUpRequired: {401, "Confirm with your passkey", "This needs a recent confirmation with your passkey.", "Confirm, then try again."},
 

@@ -50,12 +50,15 @@ func opensWebSocket(r *http.Request) bool {
 	return false
 }
 
-// withMethod returns a shallow copy of a request with another method, for matching only.
-func withMethod(r *http.Request, method string) *http.Request {
-	other := new(http.Request)
-	*other = *r
-	other.Method = method
-	return other
+// asForwarded returns a WebSocket's CONNECT as the request that Caddy's reverse proxy makes of it, for matching only.
+func asForwarded(r *http.Request) *http.Request {
+	upgrade := new(http.Request)
+	*upgrade = *r
+	upgrade.Method = http.MethodGet
+	upgrade.Header = r.Header.Clone()
+	upgrade.Header.Del(":protocol")
+	upgrade.Header["Upgrade"], upgrade.Header["Connection"] = []string{"websocket"}, []string{"Upgrade"}
+	return upgrade
 }
 
 // wantsCleartextHTTP2 reports whether an Upgrade header names h2c: behind it, requests would flow past the gate

@@ -12,10 +12,11 @@ const maxTarget = 4096
 // returnTo returns where a person may be sent after a step-up: a path and query on this very origin, or `/`.
 //
 // Every form that a browser could take for another origin falls back to `/`: `//host`, `/\host`, `https:host`, anything
-// with control characters, and every path that readPath finds doubtful. So do the gateway's own pages, which would loop.
-func returnTo(target, prefix string) string {
+// with control characters, and every path that readPath finds ambiguous, or debatable unless debatable ones are let
+// through here. So do the gateway's own pages, which would loop.
+func returnTo(target, prefix string, letDebatable bool) string {
 	const home = "/"
-	if target == "" || len(target) > maxTarget || target[0] != '/' {
+	if target == "" || len(target) > maxTarget || target[0] != '/' || strings.HasPrefix(target, "//") {
 		return home
 	}
 	for i := range len(target) {
@@ -24,7 +25,8 @@ func returnTo(target, prefix string) string {
 		}
 	}
 	path, _, _ := strings.Cut(target, "?")
-	if strings.Contains(target, "#") || readPath(path) != clear {
+	how := readPath(path)
+	if strings.Contains(target, "#") || how == ambiguous || how == debatable && !letDebatable {
 		return home
 	}
 	u, err := url.ParseRequestURI(target)

@@ -9,14 +9,17 @@ import (
 
 // route finds the rule that decides. A debatable path gets the strictest demand of the whole block, whatever it matches.
 //
+// What is matched here is not the very request that Caddy's placeholders speak of, so the edge lets no rule have any that
+// say how a request was made.
+//
 // Where the path was rewritten on the way here, both the path that goes on and the one that the client sent are judged,
 // and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI).
 func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Rule, error) {
 	if how != clear {
 		return policy.Rule{Name: "strictest", Demand: g.strictest}, nil
 	}
-	if r.Method == http.MethodConnect { // a WebSocket over HTTP/2 or HTTP/3, which Caddy forwards as GET
-		r = withMethod(r, http.MethodGet)
+	if r.Method == http.MethodConnect { // a WebSocket over HTTP/2 or HTTP/3
+		r = asForwarded(r)
 	}
 	rule, err := g.match(r)
 	if err != nil || original.Path == r.URL.Path {

@@ -39,12 +39,19 @@ func (g *Gate) scrub(r *http.Request, secure bool) cookies {
 	return g.takeCookies(r.Header, secure)
 }
 
-// scrubTrailers takes our headers and the first factor's out of the trailers: now, where they are announced, and once
+// mustNotTrail reports whether a trailer would be mistaken for a header that no client may send, by an upstream that puts
+// trailers among the headers and folds their names. (Of headers, Caddy drops the foldable spellings itself.)
+func (g *Gate) mustNotTrail(name string) bool {
+	folded := http.CanonicalHeaderKey(strings.NewReplacer("_", "-", ".", "-").Replace(name))
+	return folded == "Cookie" || slices.Contains(overrides[:], folded) || g.isIdentityHeader(folded)
+}
+
+// scrubTrailers takes what no client may send out of the trailers: now, where they are announced, and once
 // the body has been read, when net/http puts in what was really sent.
 func (g *Gate) scrubTrailers(r *http.Request) {
 	scrub := func() {
 		for name := range r.Trailer {
-			if isOwnHeader(name) || g.isIdentityHeader(name) {
+			if isOwnHeader(name) || g.mustNotTrail(name) {
 				delete(r.Trailer, name)
 			}
 		}

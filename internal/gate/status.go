@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"math"
 	"net/http"
 	"time"
 
@@ -46,7 +47,7 @@ func (g *Gate) status(x *exchange, b *Backend) {
 		answer.Passkey = known.seen.short(decision.Proof.Passkey)
 	}
 	for _, p := range known.grant.Proofs() {
-		of := policy.Judge(policy.Demand{Level: p.Level, MaxAge: g.longest}, &known.grant, &known.facts, now)
+		of := policy.Judge(policy.Demand{Level: p.Level, MaxAge: g.keep()}, &known.grant, &known.facts, now)
 		if of.Allow && of.Proof == p {
 			answer.Proofs = append(answer.Proofs, proofStatus{Level: p.Level.String(), At: p.Time(), Age: int64(now.Sub(p.Time()) / time.Second)})
 		}
@@ -54,9 +55,30 @@ func (g *Gate) status(x *exchange, b *Backend) {
 	g.writeJSON(x, http.StatusOK, answer)
 }
 
-// logout ends all of the user's grants, on every gateway and in every browser, and clears this one's.
+// bearsGrant reports whether the request bears a grant of this user that was not revoked, however old.
+func (g *Gate) bearsGrant(x *exchange, b *Backend) bool {
+	ever := policy.Demand{Level: passkey.Present, MaxAge: math.MaxInt64}
+	decision, _, err := g.judge(x, b, ever)
+	return err == nil && decision.Allow
+}
+
+// logout ends all of the user's grants, on every gateway and in every browser, and clears this one's. Only a browser that
+// stepped up may: whoever has no more than a stolen sign-in could end every step-up of its owner as soon as it was made.
 func (g *Gate) logout(x *exchange, b *Backend, _ *strictjson.Reader) {
-	if g.limited(x, b, g.party(x)) {
+	party := g.party(x)
+	if !x.provenBrowser(b) && !g.bearsGrant(x, b) {
+		account, err := b.Ceremonies.Account(x.context(), x.user)
+		switch {
+		case err != nil:
+			g.fail(x, "reading account", err)
+			return
+		case account.User.Version != 0:
+			g.refuse(x, passkey.AuthorizationNeeded)
+			return
+		}
+	}
+	if !b.Limiter.allow(x.user, x.in.Client, party.Browser, true, g.cfg.Now()) {
+		g.refuse(x, passkey.RateLimited)
 		return
 	}
 	err := b.Ceremonies.Revoke(x.context(), x.user)

@@ -64,27 +64,32 @@ func (v *Views) young(known *view) bool {
 	return age >= 0 && age < v.lag
 }
 
-// refresh reads the user now. With a lag of 0 nothing is shared: a flight under way may have read before a revocation
-// that was acknowledged since.
+// refresh reads the user now, within the time limit. With a lag of 0 nothing is shared: a flight under way may have read
+// before a revocation that was acknowledged since. Otherwise a flight that was under way already is good enough if what
+// it read is younger than the lag; if not, those who wait share the next one.
 func (v *Views) refresh(ctx context.Context, user string) (*view, error) {
 	if v.lag <= 0 {
 		return v.load(ctx, user)
 	}
-	flight := v.flights.DoChan(user, func() (any, error) {
-		// One caller going away must not fail the others; the read has its own time limit.
-		return v.load(context.WithoutCancel(ctx), user)
-	})
-	select {
-	case result := <-flight:
-		if result.Err != nil {
-			return nil, result.Err
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
+	defer cancel()
+	asked := v.now()
+	for {
+		flight := v.flights.DoChan(user, func() (any, error) {
+			// One caller going away must not fail the others; the read has its own time limit.
+			return v.load(context.WithoutCancel(ctx), user)
+		})
+		select {
+		case result := <-flight:
+			if result.Err != nil {
+				return nil, result.Err
+			}
+			if read := result.Val.(*view); !read.readAt.Before(asked) || v.young(read) {
+				return read, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		if shared := result.Val.(*view); v.young(shared) {
-			return shared, nil
-		}
-		return v.load(ctx, user) // the flight was slow, and under way before this caller came
-	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
 }
 

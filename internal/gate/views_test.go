@@ -160,3 +160,66 @@ func TestViewsTimeLimit(t *testing.T) {
 		t.Errorf("a store that hangs: %v", err)
 	}
 }
+
+// A store slower than the lag still gets one read for all who wait, not one each.
+func TestViewsShareSlowReads(t *testing.T) {
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 1000)}, newClock()
+	v := NewViews(accounts.read, time.Second, time.Minute, clock.Now)
+	var group sync.WaitGroup
+	started := make(chan struct{}, 100)
+	for range 100 {
+		group.Go(func() {
+			started <- struct{}{}
+			if _, _, err := v.get(t.Context(), "alice"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 100 {
+		<-started
+	}
+	<-accounts.held
+	clock.Advance(2 * time.Second) // the first read is older than the lag when it ends
+	close(accounts.hold)
+	group.Wait()
+	// One read for those who were there when it began, and at most one more for those who came while it was under way.
+	if n := accounts.reads.Load(); n > 2 {
+		t.Errorf("%d reads for 100 requests", n)
+	}
+}
+
+// Who comes while an old read is under way does not get what it read before they asked.
+func TestViewsJoinNoOldRead(t *testing.T) {
+	accounts, clock := &fakeAccounts{hold: make(chan struct{}), held: make(chan struct{}, 10)}, newClock()
+	v := NewViews(accounts.read, time.Second, time.Minute, clock.Now)
+	first := make(chan byte)
+	go func() {
+		known, _, err := v.get(context.WithoutCancel(t.Context()), "alice")
+		if err != nil {
+			t.Error(err)
+		}
+		first <- known.epoch[0]
+	}()
+	<-accounts.held // it has read epoch 0
+	clock.Advance(2 * time.Second)
+	accounts.epoch.Store(1)
+	second := make(chan byte)
+	joined := make(chan struct{})
+	go func() {
+		close(joined)
+		known, _, err := v.get(context.WithoutCancel(t.Context()), "alice")
+		if err != nil {
+			t.Error(err)
+		}
+		second <- known.epoch[0]
+	}()
+	<-joined
+	accounts.hold <- struct{}{} // ends the first read
+	if epoch := <-first; epoch != 0 {
+		t.Errorf("the first caller got epoch %d", epoch)
+	}
+	close(accounts.hold)
+	if epoch := <-second; epoch != 1 {
+		t.Errorf("the second caller got epoch %d, read before they asked", epoch)
+	}
+}

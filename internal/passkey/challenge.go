@@ -26,7 +26,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Action is what a ceremony is for. A grant never stands in for an action (design.md rule 9).
+// Action is what a ceremony is for. A grant never stands in for an action (docs/rules.md, rule 9).
 type Action string
 
 // The actions. The first three are authentications, the last two registrations.

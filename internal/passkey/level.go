@@ -6,7 +6,7 @@ import "fmt"
 // every lower one. The zero Level is none and satisfies nothing.
 type Level uint8
 
-// The levels, from weakest to strongest (design.md section 2).
+// The levels, from weakest to strongest (docs/configuration.md).
 const (
 	Present     Level = iota + 1 // user presence
 	Verified                     // and user verification in this very ceremony

@@ -21,7 +21,7 @@ const HandleLength = 64
 type Epoch [16]byte
 
 // User is the record that every limit and race about one user is decided on. It outlives the user's passkeys: once it
-// exists, nobody registers a first passkey on the first factor alone (design.md rule 10).
+// exists, nobody registers a first passkey on the first factor alone (docs/rules.md, rule 10).
 type User struct {
 	Name     string
 	Version  uint64 // 0 when there is no record; each change adds one

@@ -172,7 +172,7 @@ func checkFile(path string, info os.FileInfo) error {
 }
 
 // syncFolder makes the new file's name durable: without it a power cut could take the whole file, and with it the
-// knowledge that users have passkeys, which is what keeps first use from happening twice (design.md rule 10).
+// knowledge that users have passkeys, which is what keeps first use from happening twice (docs/rules.md, rule 10).
 func syncFolder(path string) error {
 	if runtime.GOOS == "windows" { // folders can't be synced there
 		return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// First use is once (design.md rule 10): whoever knows a user's password races the user for the first passkey, and only
+// First use is once (docs/rules.md, rule 10): whoever knows a user's password races the user for the first passkey, and only
 // one of any number may get it. The losers leave nothing behind.
 func testFirstPasskeyOnce(t *testing.T, s ceremony.Store) {
 	nobody := read(t, s, "ada").User
