@@ -315,6 +315,7 @@ func TestBrowserErrors(t *testing.T) {
 	})
 	t.Run("real, another RP ID", func(t *testing.T) {
 		c, tab, _ := ready(t)
+		tab.Wait(state("ready")) // or the first page would take the answer that is meant for the next
 		c.answer("POST /challenge/options", func(w http.ResponseWriter, r *http.Request) {
 			reply(w, 200, map[string]any{"publicKey": map[string]any{"challenge": "AAAA", "rpId": "example.com", "timeout": 60000}})
 		})

@@ -45,7 +45,7 @@ func TestAgainAfterTheWindow(t *testing.T) {
 	g.audited("step_up_required", "grant_stale")
 	g.upstream.take() // what came through before that
 	answer := p.fetch("/keys/a", "{}")
-	if got := problemIn(t, answer.Body); got.Code != "step_up_required" || got.Reason != "grant_stale" || got.MaxAge != 2 || got.Level != "verified" {
+	if got := problemIn(t, answer.Body); got.Code != "step_up_required" || got.Reason != "grant_stale" || got.MaxAge != 4 || got.Level != "verified" {
 		t.Errorf("a script got %+v", got)
 	}
 	g.audited("step_up_required", "grant_stale")
