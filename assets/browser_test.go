@@ -27,6 +27,8 @@ func ready(t *testing.T, scripts ...string) (*console, *browsertest.Tab, *browse
 	tab, authenticator := c.tab(authenticatorOptions{}, append([]string{quiet}, scripts...)...)
 	c.enrol(tab, "Mac")
 	tab.Open(c.url + prefix + "/challenge?demand=sealed")
+	// Or the page could take an answer that the test puts in place for the next one.
+	tab.Wait("document.querySelector('main').dataset.state !== 'loading'")
 	return c, tab, authenticator
 }
 
@@ -315,7 +317,6 @@ func TestBrowserErrors(t *testing.T) {
 	})
 	t.Run("real, another RP ID", func(t *testing.T) {
 		c, tab, _ := ready(t)
-		tab.Wait(state("ready")) // or the first page would take the answer that is meant for the next
 		c.answer("POST /challenge/options", func(w http.ResponseWriter, r *http.Request) {
 			reply(w, 200, map[string]any{"publicKey": map[string]any{"challenge": "AAAA", "rpId": "example.com", "timeout": 60000}})
 		})
