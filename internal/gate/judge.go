@@ -69,7 +69,7 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	decision := e.judge(x, demanded, seen, now)
 	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
 	if outdated && cached && e.grant.Latest() >= seen.readAt.UnixNano() {
-		if seen, err = b.Views.refresh(x.context(), x.user); err != nil {
+		if seen, err = b.Views.renew(x.context(), x.user); err != nil {
 			return policy.Decision{}, evidence{}, err
 		}
 		decision = e.judge(x, demanded, seen, now)

@@ -49,33 +49,45 @@ func NewViews(read func(ctx context.Context, user string) (passkey.Account, erro
 	return &Views{read: read, now: now, lag: lag, timeout: timeout, cache: cache}
 }
 
-// get returns a view younger than the lag, and whether it was there already. It asks the store only when it has none;
-// concurrent requests for one user share one read.
+// get returns a view that was younger than the lag when it was asked for, and whether it was there already. It asks the
+// store only when it has none; concurrent requests for one user share one read.
 func (v *Views) get(ctx context.Context, user string) (known *view, cached bool, err error) {
-	if known, ok := v.cache.Get(user); ok && v.young(known) {
+	floor := v.now().Add(-v.lag)
+	if known := v.cached(user, floor); known != nil {
 		return known, true, nil
 	}
-	known, err = v.refresh(ctx, user)
+	known, err = v.refresh(ctx, user, floor)
 	return known, false, err
 }
 
-func (v *Views) young(known *view) bool {
-	age := v.now().Sub(known.readAt)
-	return age >= 0 && age < v.lag
+// renew returns a view that was read after now.
+func (v *Views) renew(ctx context.Context, user string) (*view, error) {
+	return v.refresh(ctx, user, v.now().Add(-1))
 }
 
-// refresh reads the user now, within the time limit. With a lag of 0 nothing is shared: a flight under way may have read
-// before a revocation that was acknowledged since. Otherwise a flight that was under way already is good enough if what
-// it read is younger than the lag; if not, those who wait share the next one.
-func (v *Views) refresh(ctx context.Context, user string) (*view, error) {
+// cached returns the view held of a user, if it was read after floor and not in the future.
+func (v *Views) cached(user string, floor time.Time) *view {
+	known, ok := v.cache.Get(user)
+	if !ok || !known.readAt.After(floor) || known.readAt.After(v.now()) {
+		return nil
+	}
+	return known
+}
+
+// refresh reads the user, within the time limit, so that the view is from after floor. With a lag of 0 nothing is shared:
+// a flight under way may have read before a revocation that was acknowledged since. Otherwise a flight under way will do
+// if it began after floor; if not, those who wait share the next one.
+func (v *Views) refresh(ctx context.Context, user string, floor time.Time) (*view, error) {
 	if v.lag <= 0 {
 		return v.load(ctx, user)
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
-	asked := v.now()
-	for {
+	for range 3 { // one under way, the next, and one for bad luck
 		flight := v.flights.DoChan(user, func() (any, error) {
+			if known := v.cached(user, floor); known != nil {
+				return known, nil // the flight before this one has just ended
+			}
 			// One caller going away must not fail the others; the read has its own time limit.
 			return v.load(context.WithoutCancel(ctx), user)
 		})
@@ -84,17 +96,14 @@ func (v *Views) refresh(ctx context.Context, user string) (*view, error) {
 			if result.Err != nil {
 				return nil, result.Err
 			}
-			if read := result.Val.(*view); !read.readAt.Before(asked) || v.young(read) {
-				return read, nil
-			}
-			// Somebody else who waited may have been through the next flight already.
-			if read, ok := v.cache.Get(user); ok && !read.readAt.Before(asked) {
+			if read := result.Val.(*view); read.readAt.After(floor) {
 				return read, nil
 			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+	return v.load(ctx, user) // a clock that jumps back puts every read before floor
 }
 
 func (v *Views) load(ctx context.Context, user string) (*view, error) {
