@@ -58,7 +58,7 @@ var answers = map[passkey.Refusal]answer{
 	passkey.NoPasskey:               {409, "You have no passkey yet", "No passkey is registered for you.", "Create one first."},
 
 	passkey.RegistrationClosed:  {403, "Registration is closed", "A passkey was registered for you before, so another one can't be registered on your sign-in alone.", "Use an existing passkey, or ask your administrators."},
-	passkey.AuthorizationNeeded: {403, "Confirm with an existing passkey first", "You have a passkey, so adding another one needs it.", "Confirm with an existing passkey, then add the new one."},
+	passkey.AuthorizationNeeded: {403, "Confirm with an existing passkey first", "Adding or removing a passkey, and ending all confirmations, needs one that you have.", "Confirm with an existing passkey, then try again."},
 	passkey.AttestationInvalid:  {403, "The new passkey did not check out", "The answer of the device that made it is not valid.", "Try again, or use another device."},
 	passkey.AlgorithmRefused:    {403, "This passkey's algorithm is not accepted", "Passkeys must use ES256, EdDSA or RS256.", "Use another device."},
 	passkey.KeyUnusable:         {403, "This passkey's key is not safe", "The device made a key that is too weak or malformed.", "Use another device."},

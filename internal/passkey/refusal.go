@@ -68,8 +68,8 @@ const (
 
 // Registering and managing passkeys.
 const (
-	RegistrationClosed  Refusal = "registration_closed" // somebody registered a passkey for this user before
-	AuthorizationNeeded Refusal = "authorization_needed"
+	RegistrationClosed  Refusal = "registration_closed"  // somebody registered a passkey for this user before
+	AuthorizationNeeded Refusal = "authorization_needed" // an existing passkey has to be used first
 	AttestationInvalid  Refusal = "attestation_invalid"
 	AlgorithmRefused    Refusal = "algorithm_refused" // not one of ES256, EdDSA, RS256
 	KeyUnusable         Refusal = "key_unusable"      // off the curve, too short, of small order, or malformed
