@@ -1,0 +1,120 @@
+package dynamostore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// How the SDK's client is set. Its defaults (three attempts, up to 20 s between them, no limit to one attempt) would
+// spend a request's whole budget on one attempt that hangs, or on one pause.
+const (
+	maxConnections = 128                    // to DynamoDB, for all requests together; the others wait for their turn
+	attemptTimeout = time.Second            // one HTTP request, answer included
+	dialTimeout    = 800 * time.Millisecond // one connection, before TLS
+	idleTimeout    = time.Minute            // shorter than any middlebox forgets a connection
+	maxAttempts    = 8                      // of one call; the budget usually ends them first
+	firstPause     = 25 * time.Millisecond  // doubled each time, with jitter
+	longestPause   = 400 * time.Millisecond
+)
+
+// newHTTPClient returns the SDK's own client, which trusts what AWS_CA_BUNDLE says, with our limits.
+func newHTTPClient(sdk aws.HTTPClient) *httpClient {
+	client, ok := sdk.(*awshttp.BuildableClient)
+	if !ok {
+		client = awshttp.NewBuildableClient()
+	}
+	return &httpClient{client.
+		WithTimeout(attemptTimeout).
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.MaxConnsPerHost = maxConnections
+			t.MaxIdleConns = maxConnections
+			t.MaxIdleConnsPerHost = maxConnections
+			t.IdleConnTimeout = idleTimeout
+			t.TLSHandshakeTimeout = dialTimeout
+		})}
+}
+
+// httpClient notes what becomes of the attempts of each call, in the call's [attempts].
+type httpClient struct{ next aws.HTTPClient }
+
+func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
+	note, _ := r.Context().Value(attemptsKey{}).(*attempts)
+	if note != nil && note.made > 0 && !note.refused {
+		note.unsure = true
+	}
+	answer, err := c.next.Do(r)
+	if note != nil {
+		note.made++
+		note.refused = err == nil && answer.StatusCode >= 400 && answer.StatusCode < 500
+	}
+	return answer, err
+}
+
+// attempts is what is known of the attempts of one call. Attempts of one call follow each other, so it needs no lock.
+type attempts struct {
+	made    int
+	refused bool // the last one was answered with a 4xx: it was not applied
+	unsure  bool // an attempt before the last one may have been applied, though no answer said so
+}
+
+type attemptsKey struct{}
+
+// noting returns the context for one call, and what will be known of its attempts.
+func noting(ctx context.Context) (context.Context, *attempts) {
+	note := new(attempts)
+	return context.WithValue(ctx, attemptsKey{}, note), note
+}
+
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = maxAttempts
+		// No bucket of retries shared by all calls: it would be empty after an outage, when everybody tries again. The
+		// budget of each request is the limit.
+		o.RateLimiter = ratelimit.None
+		o.Backoff = retry.BackoffDelayerFunc(pause)
+		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(conflicting)}, o.Retryables...)
+	})
+}
+
+// pause returns how long to wait before another attempt: between half of it and all of it at random, so that those who
+// failed together do not come back together.
+func pause(attempt int, _ error) (time.Duration, error) {
+	full := min(firstPause<<min(attempt, 10), longestPause)
+	return full/2 + rand.N(full/2), nil
+}
+
+// conflicting lets calls be tried again that came between another's transaction. The SDK does not by itself.
+func conflicting(err error) aws.Ternary {
+	var (
+		single    *types.TransactionConflictException
+		cancelled *types.TransactionCanceledException
+	)
+	switch {
+	case errors.As(err, &single):
+		return aws.TrueTernary
+	case !errors.As(err, &cancelled):
+		return aws.UnknownTernary
+	}
+	again := false
+	for _, reason := range cancelled.CancellationReasons {
+		switch aws.ToString(reason.Code) {
+		case "", "None":
+		case "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded":
+			again = true
+		default:
+			return aws.FalseTernary // a condition failed, and will again
+		}
+	}
+	return aws.BoolTernary(again)
+}
