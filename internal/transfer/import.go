@@ -1,0 +1,190 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// maxListed bounds the list in a [Report].
+const maxListed = 1000
+
+// Report is what an import did, or would do.
+type Report struct {
+	Imported Counts
+	There    int       // users who were there already, with the same handle, and were left as they are
+	Refused  int       // users who were not imported because something of theirs belongs to another record
+	List     []Refused // the first thousand of them, in the order of the file
+}
+
+// Refused is a user who was not imported, and why.
+type Refused struct {
+	Line   int
+	User   string
+	Reason string
+}
+
+// The reasons.
+const (
+	anotherRecord = "the store has another record of this user (made there, not by this export); it is left as it is"
+	heldPasskey   = "somebody else holds one of the passkeys"
+)
+
+// String returns a line like "3 users, 4 passkeys; 1 user was there already; 2 users refused".
+func (r Report) String() string {
+	text := r.Imported.String()
+	if r.There == 1 {
+		text += "; 1 user was there already"
+	} else if r.There > 1 {
+		text += fmt.Sprintf("; %d users were there already", r.There)
+	}
+	if r.Refused > 0 {
+		text += "; " + number(r.Refused, "user") + " refused"
+	}
+	return text
+}
+
+func (r *Report) refuse(line int, user, reason string) {
+	if r.Refused++; len(r.List) < maxListed {
+		r.List = append(r.List, Refused{line, user, reason})
+	}
+}
+
+// outcome is what became of one user: one of the fields.
+type outcome struct {
+	there   bool
+	refused string
+	err     error
+}
+
+func (r *Report) record(line int, account passkey.Account, o outcome) {
+	switch {
+	case o.there:
+		r.There++
+	case o.refused != "":
+		r.refuse(line, account.User.Name, o.refused)
+	default:
+		r.Imported.add(account)
+	}
+}
+
+// job is one user on the way into a store.
+type job struct {
+	account passkey.Account
+	line    int
+	outcome outcome // once done is closed
+	done    chan struct{}
+}
+
+// Import writes the users of an export to a store, several at once, each in a new epoch. Who can't be imported is in the
+// report, and the others are imported all the same. An error tells why the rest was not: the first line that is
+// malformed, the store, the context, or [ErrCutShort] when all whole lines were imported and the end is missing. After any of
+// them the same export can be imported again: who is there already is left as they are.
+func Import(parent context.Context, store Store, rpID string, in io.Reader, opts Options) (Report, error) {
+	opts = opts.withDefaults()
+	reader, err := NewReader(in, rpID)
+	if err != nil {
+		return Report{}, err
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+
+	var (
+		report  Report
+		first   error                              // in the order of the file
+		readErr error                              // once order is closed
+		order   = make(chan *job, opts.Parallel-1) // one more is being waited for: it bounds what is under way
+	)
+	go func() {
+		defer close(order)
+		readErr = feed(ctx, store, reader, order, opts)
+	}()
+	for j := range order {
+		<-j.done
+		if j.outcome.err != nil {
+			switch {
+			case first != nil:
+			case parent.Err() != nil:
+				first = context.Cause(parent)
+			default:
+				first = fmt.Errorf("importing line %d, user %q: %w", j.line, j.account.User.Name, j.outcome.err)
+			}
+			cancel(first)
+			continue
+		}
+		report.record(j.line, j.account, j.outcome)
+		opts.Progress(report)
+	}
+	if first == nil && readErr != io.EOF {
+		first = readErr
+	}
+	return report, first
+}
+
+// feed starts the jobs in the order of the file and returns why it stopped.
+func feed(ctx context.Context, store Store, reader *Reader, order chan<- *job, opts Options) error {
+	var underWay sync.WaitGroup
+	ids := map[digest]struct{}{}
+	for {
+		account, err := reader.Next()
+		if err != nil {
+			return err
+		}
+		for _, p := range account.Passkeys {
+			id := digestOf(p.ID)
+			if _, repeated := ids[id]; repeated {
+				underWay.Wait() // who comes first in the file gets it, each time
+			}
+			ids[id] = struct{}{}
+		}
+		j := &job{account: account, line: reader.Line(), done: make(chan struct{})}
+		select {
+		case order <- j:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		underWay.Go(func() {
+			defer close(j.done)
+			j.outcome = place(ctx, store, j.account, opts)
+		})
+	}
+}
+
+// place imports one user.
+func place(ctx context.Context, store Store, account passkey.Account, opts Options) outcome {
+	if ctx.Err() != nil {
+		return outcome{err: context.Cause(ctx)}
+	}
+	rand.Read(account.User.Epoch[:])
+	refusal := opts.try(ctx, func(ctx context.Context) error { return store.Import(ctx, account) })
+	if refusal == nil {
+		return outcome{}
+	}
+	if !errors.Is(refusal, passkey.Conflict) && !errors.Is(refusal, passkey.PasskeyExists) {
+		return outcome{err: refusal}
+	}
+	var stored passkey.Account
+	err := opts.try(ctx, func(ctx context.Context) (err error) {
+		stored, err = store.Account(ctx, account.User.Name)
+		return err
+	})
+	switch {
+	case err != nil:
+		return outcome{err: err}
+	case stored.User.Version == 0 && errors.Is(refusal, passkey.PasskeyExists):
+		return outcome{refused: heldPasskey}
+	case stored.User.Version == 0:
+		return outcome{err: refusal}
+	case stored.User.Epoch == account.User.Epoch:
+		return outcome{} // a call before this one was applied and its answer lost
+	case bytes.Equal(stored.User.Handle, account.User.Handle):
+		return outcome{there: true}
+	}
+	return outcome{refused: anotherRecord}
+}
