@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/transfer"
 )
 
 // RPID is the relying party whose store the suite is given; OtherRPID is a second one of the same database.
@@ -63,7 +64,7 @@ func Run(t *testing.T, open func(t *testing.T) ceremony.Store) {
 }
 
 // RunDatabase tests a store as [Run] does, and besides what takes a whole database: several relying parties, closing,
-// opening again. open returns an empty database, as often as it is called, and cleans up after t.
+// opening again, and, of stores that implement [transfer.Store], moving. open returns an empty database, as often as it is called, and cleans up after t.
 func RunDatabase(t *testing.T, open func(t *testing.T) Database) {
 	Run(t, func(t *testing.T) ceremony.Store { return open(t).For(RPID) })
 	t.Run("relying parties", func(t *testing.T) { testRelyingParties(t, open(t)) })
@@ -72,5 +73,8 @@ func RunDatabase(t *testing.T, open func(t *testing.T) Database) {
 	}
 	if probe := open(t); probe.Reopen != nil {
 		t.Run("reopened", func(t *testing.T) { testReopened(t, open(t)) })
+	}
+	if _, ok := open(t).For(RPID).(transfer.Store); ok {
+		runTransfer(t, open)
 	}
 }
