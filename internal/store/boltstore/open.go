@@ -16,6 +16,9 @@ import (
 	"go.uber.org/zap"
 )
 
+// ErrInUse says that another process has the file open.
+var ErrInUse = errors.New("the store is in use")
+
 // Options says how a file is opened. The zero value is right for production.
 type Options struct {
 	Timeout    time.Duration    // how long to wait for another process to let go of the file; default 1s
@@ -80,7 +83,7 @@ func Open(path string, opts Options) (*DB, error) {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("opening %s: another process, usually another running Stepgate, has it open; "+
-			"use `stepgate reload` to change that one's configuration, or stop it first: %w", path, err)
+			"use `stepgate reload` to change that one's configuration, or stop it first: %w: %w", path, ErrInUse, err)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
 		return nil, fmt.Errorf("opening %s: not a Stepgate database, left as it is; name another file, or restore this one: %w", path, err)
 	case err != nil:
