@@ -9,12 +9,13 @@
 // jar's native SQLite is built for Intel and AMD processors; elsewhere the JDK must be one for those.
 //
 // DynamoDB Local differs from AWS in ways that tests meet:
-//   - single writes return no item with ReturnValuesOnConditionCheckFailure (transactions do);
-//   - empty strings and binaries are refused as attribute values, empty lists and maps are not;
-//   - begins_with on a sort key takes a NUL at the prefix's end for its end;
-//   - it knows no tags, backups or deletion protection: the first two are an UnknownOperationException, in CreateTable
-//     all are ignored;
-//   - an absent item costs no capacity in a Query, and errors carry no X-Amz-Crc32.
+//   - single writes return no item with ReturnValuesOnConditionCheckFailure, transactions do;
+//   - a transaction has 10 items at most, and waits for another one on the same item where AWS refuses it;
+//   - begins_with on a sort key, and only that, reads its prefix up to the first NUL; BETWEEN is right;
+//   - empty strings, binaries and sets are refused as attribute values, empty lists and maps are not;
+//   - tags, backups and table policies are an UnknownOperationException; CreateTable ignores tags, encryption and
+//     deletion protection;
+//   - a Query that finds nothing costs no capacity, and errors carry no X-Amz-Crc32.
 package dynamotest
 
 import (
