@@ -121,6 +121,7 @@ func Command(folder string, arguments ...string) (*exec.Cmd, error) {
 	native := filepath.Join(local, "DynamoDBLocal_lib")
 	process := exec.Command(java,
 		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", // up sooner, and modest: several packages may run one each
+		"--enable-native-access=ALL-UNNAMED", // for SQLite; newer Java warns without it
 		"-Djava.library.path="+native,
 		"-cp", filepath.Join(local, jar)+string(os.PathListSeparator)+filepath.Join(native, "*"),
 		source)
