@@ -85,13 +85,10 @@ type job struct {
 // Import writes the users of an export to a store, several at once, each in a new epoch. Who can't be imported is in the
 // report, and the others are imported all the same. An error tells why the rest was not: the first line that is
 // malformed, the store, the context, or [ErrCutShort] when all whole lines were imported and the end is missing. After any of
-// them the same export can be imported again: who is there already is left as they are.
-func Import(parent context.Context, store Store, rpID string, in io.Reader, opts Options) (Report, error) {
+// them the same export can be imported again: who is there already is left as they are. Once the context is done it
+// returns without waiting for the reader's input, from which it may still read once.
+func Import(parent context.Context, store Store, from *Reader, opts Options) (Report, error) {
 	opts = opts.withDefaults()
-	reader, err := NewReader(in, rpID)
-	if err != nil {
-		return Report{}, err
-	}
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 
@@ -103,28 +100,53 @@ func Import(parent context.Context, store Store, rpID string, in io.Reader, opts
 	)
 	go func() {
 		defer close(order)
-		readErr = feed(ctx, store, reader, order, opts)
+		readErr = feed(ctx, store, from, order, opts)
 	}()
-	for j := range order {
+	collect := func(j *job) {
 		<-j.done
-		if j.outcome.err != nil {
-			switch {
-			case first != nil:
-			case parent.Err() != nil:
-				first = context.Cause(parent)
-			default:
-				first = fmt.Errorf("importing line %d, user %q: %w", j.line, j.account.User.Name, j.outcome.err)
-			}
-			cancel(first)
-			continue
+		switch {
+		case j.outcome.err == nil:
+			report.record(j.line, j.account, j.outcome)
+			opts.Progress(report)
+			return
+		case first != nil:
+		case parent.Err() != nil:
+			first = context.Cause(parent)
+		default:
+			first = fmt.Errorf("importing line %d, user %q: %w", j.line, j.account.User.Name, j.outcome.err)
 		}
-		report.record(j.line, j.account, j.outcome)
-		opts.Progress(report)
+		cancel(first)
 	}
-	if first == nil && readErr != io.EOF {
-		first = readErr
+	for {
+		select {
+		case j, more := <-order:
+			if more {
+				collect(j)
+				continue
+			}
+			if first == nil && readErr != io.EOF {
+				first = readErr
+			}
+			return report, first
+		case <-ctx.Done():
+			// What is under way is still counted; what comes after that does nothing. The rest of the input, which may
+			// never come, is not waited for.
+			for waiting := true; waiting; {
+				select {
+				case j, more := <-order:
+					if waiting = more; more {
+						collect(j)
+					}
+				default:
+					waiting = false
+				}
+			}
+			if first == nil {
+				first = context.Cause(ctx)
+			}
+			return report, first
+		}
 	}
-	return report, first
 }
 
 // feed starts the jobs in the order of the file and returns why it stopped.

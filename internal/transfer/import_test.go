@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,9 +23,9 @@ func report(imported, passkeys, there int) transfer.Report {
 // imports fails unless importing goes as it should, and as the rehearsal said.
 func imports(t *testing.T, s transfer.Store, text []byte, want transfer.Report) {
 	t.Helper()
-	rehearsed, err := transfer.Rehearse(t.Context(), s, rpID, bytes.NewReader(text), opts)
+	rehearsed, err := load(t.Context(), transfer.Rehearse, s, bytes.NewReader(text), opts)
 	must(t, err)
-	got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts)
+	got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts)
 	must(t, err)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("report (-want +got):\n%s", diff)
@@ -63,19 +64,19 @@ func TestThereAndBack(t *testing.T) {
 func TestRehearse(t *testing.T) {
 	s := &unruly{Store: open(t, several(2)...), imported: func(passkey.Account) error { panic("called") }}
 	text := exported(t, several(5)...)
-	got, err := transfer.Rehearse(t.Context(), s, rpID, bytes.NewReader(text), opts)
+	got, err := load(t.Context(), transfer.Rehearse, s, bytes.NewReader(text), opts)
 	if diff := cmp.Diff(report(3, 3, 2), got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
-	got, err = transfer.Rehearse(t.Context(), nil, rpID, bytes.NewReader(text), opts)
+	got, err = load(t.Context(), transfer.Rehearse, nil, bytes.NewReader(text), opts)
 	if diff := cmp.Diff(report(5, 4, 0), got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
 	s.users = func(int) error { return errAway }
-	if _, err := transfer.Rehearse(t.Context(), s, rpID, bytes.NewReader(text), opts); !errors.Is(err, passkey.StoreUnavailable) {
+	if _, err := load(t.Context(), transfer.Rehearse, s, bytes.NewReader(text), opts); !errors.Is(err, passkey.StoreUnavailable) {
 		t.Errorf("%v", err)
 	}
-	if _, err := transfer.Rehearse(t.Context(), nil, rpID, strings.NewReader(header+ada), opts); !errors.Is(err, transfer.ErrCutShort) {
+	if _, err := load(t.Context(), transfer.Rehearse, nil, strings.NewReader(header+ada), opts); !errors.Is(err, transfer.ErrCutShort) {
 		t.Errorf("%v", err)
 	}
 }
@@ -136,7 +137,7 @@ func TestListIsBounded(t *testing.T) {
 	_, err := transfer.Export(t.Context(), listing(accounts), rpID, &text, opts)
 	must(t, err)
 	s := &unruly{Store: open(t), imported: func(passkey.Account) error { return passkey.PasskeyExists }}
-	got, err := transfer.Import(t.Context(), s, rpID, &text, opts)
+	got, err := load(t.Context(), transfer.Import, s, &text, opts)
 	if err != nil || got.Refused != 1100 || len(got.List) != 1000 {
 		t.Errorf("%d refused, %d listed, %v", got.Refused, len(got.List), err)
 	}
@@ -148,7 +149,7 @@ func TestImportUpToMalformedLine(t *testing.T) {
 	lines := bytes.SplitAfter(exported(t, accounts...), []byte("\n"))
 	lines[31] = bytes.Replace(lines[31], []byte(`"version":3`), []byte(`"version":0`), 1)
 	s := open(t)
-	got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(bytes.Join(lines, nil)), opts)
+	got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(bytes.Join(lines, nil)), opts)
 	var line *transfer.LineError
 	if !errors.As(err, &line) || line.Line != 32 || got.Imported.Users != 30 {
 		t.Errorf("%v, %v", got, err)
@@ -162,11 +163,11 @@ func TestImportOfCutFile(t *testing.T) {
 	text := exported(t, accounts...)
 	for _, n := range []int{0, 10, bytes.IndexByte(text, '\n') + 1, len(text) / 2, len(text) - 30, len(text) - 1} {
 		s := open(t)
-		got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(text[:n]), opts)
+		got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(text[:n]), opts)
 		if want := max(0, bytes.Count(text[:n], []byte("\n"))-1); !errors.Is(err, transfer.ErrCutShort) || got.Imported.Users != want {
 			t.Errorf("cut at %d: %v, %v", n, got, err)
 		}
-		_, err = transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts)
+		_, err = load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts)
 		must(t, err)
 		sameButEpochs(t, all(t, s), accounts)
 	}
@@ -186,7 +187,7 @@ func TestImportLostAnswers(t *testing.T) {
 		}
 		return nil
 	}
-	got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(exported(t, accounts...)), o)
+	got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(exported(t, accounts...)), o)
 	if diff := cmp.Diff(report(20, 19, 0), got); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}
@@ -205,18 +206,18 @@ func TestImportIntoStoreThatIsAway(t *testing.T) {
 		return nil
 	}
 	for range 3 {
-		got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts)
+		got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts)
 		if !errors.Is(err, passkey.StoreUnavailable) || !strings.Contains(err.Error(), `importing line 22, user "user 020"`) || got.Imported.Users+got.There != 20 {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
 	s.imported = nil
 	s.account = func() error { return errAway } // asked about those who are there
-	if _, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts); !errors.Is(err, passkey.StoreUnavailable) {
+	if _, err := load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts); !errors.Is(err, passkey.StoreUnavailable) {
 		t.Errorf("%v", err)
 	}
 	s.account = nil
-	got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts)
+	got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts)
 	if err != nil || got.Imported.Users+got.There != 50 {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -229,7 +230,7 @@ func TestImportOtherErrors(t *testing.T) {
 	for _, refusal := range []error{passkey.Internal, passkey.Conflict, errors.New("?")} {
 		calls := 0
 		s := &unruly{Store: open(t), imported: func(passkey.Account) error { calls++; return refusal }}
-		got, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts)
+		got, err := load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts)
 		if !errors.Is(err, refusal) || calls != 1 || got.Imported.Users != 0 {
 			t.Errorf("%v: %v, %v, %d calls", refusal, got, err, calls)
 		}
@@ -249,16 +250,38 @@ func TestImportInterrupted(t *testing.T) {
 			cancel(enough)
 		}
 	}
-	got, err := transfer.Import(ctx, s, rpID, bytes.NewReader(text), o)
+	got, err := load(ctx, transfer.Import, s, bytes.NewReader(text), o)
 	if err != enough || got.Imported.Users < 10 || got.Imported.Users > 30 {
 		t.Errorf("%v, %v", got, err)
 	}
 	if there := len(all(t, s)); there != got.Imported.Users {
 		t.Errorf("%d users are there, %d were counted", there, got.Imported.Users)
 	}
-	_, err = transfer.Import(t.Context(), s, rpID, bytes.NewReader(text), opts)
+	_, err = load(t.Context(), transfer.Import, s, bytes.NewReader(text), opts)
 	must(t, err)
 	sameButEpochs(t, all(t, s), accounts)
+}
+
+// An input that does not end holds nobody up: standard input, whose other end hangs.
+func TestImportInterruptedWhileReading(t *testing.T) {
+	accounts := several(20)
+	text := exported(t, accounts...)
+	in, other := io.Pipe()
+	defer other.Close()
+	s := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _, _ = other.Write(text[:len(text)/2]) }()
+	n := 0
+	o := opts
+	o.Progress = func(fmt.Stringer) {
+		if n++; n == 5 {
+			cancel()
+		}
+	}
+	got, err := load(ctx, transfer.Import, s, in, o)
+	if !errors.Is(err, context.Canceled) || got.Imported.Users < 5 || len(all(t, s)) != got.Imported.Users {
+		t.Errorf("%v, %v", got, err)
+	}
 }
 
 // Several at once, and never more than asked for.
@@ -281,7 +304,7 @@ func TestImportParallel(t *testing.T) {
 	}
 	o := opts
 	o.Parallel = 4
-	_, err := transfer.Import(t.Context(), s, rpID, bytes.NewReader(exported(t, several(40)...)), o)
+	_, err := load(t.Context(), transfer.Import, s, bytes.NewReader(exported(t, several(40)...)), o)
 	must(t, err)
 	if n := most.Load(); n < 2 || n > 4 {
 		t.Errorf("%d at once", n)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"path/filepath"
 	"testing"
 	"time"
@@ -164,4 +165,15 @@ func (s *unruly) Import(ctx context.Context, account passkey.Account) error {
 		err = s.answered(account)
 	}
 	return err
+}
+
+type run func(context.Context, transfer.Store, *transfer.Reader, transfer.Options) (transfer.Report, error)
+
+// load reads an export from its header on, and imports it or rehearses that.
+func load(ctx context.Context, what run, s transfer.Store, in io.Reader, opts transfer.Options) (transfer.Report, error) {
+	reader, err := transfer.NewReader(in, rpID)
+	if err != nil {
+		return transfer.Report{}, err
+	}
+	return what(ctx, s, reader, opts)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -284,4 +285,15 @@ func FuzzReader(f *testing.F) {
 			t.Errorf("accepted (-) and written (+):\n%s", diff)
 		}
 	})
+}
+
+// What the documentation shows is an export.
+func TestDocumentedExample(t *testing.T) {
+	page, err := os.ReadFile("../../docs/moving.md")
+	must(t, err)
+	_, text, _ := strings.Cut(string(page), "```json\n")
+	text, _, _ = strings.Cut(text, "```")
+	if n, err := readAll(text); n != 1 || err != io.EOF {
+		t.Errorf("%d users, %v", n, err)
+	}
 }

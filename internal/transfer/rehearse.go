@@ -11,7 +11,7 @@ import (
 // Rehearse reads an export to its end and tells what [Import] would do, without a write. A nil store is one that holds
 // nothing. It reads the whole store first and keeps a few dozen bytes for each user and passkey, so it says what holds
 // for the store as it was then.
-func Rehearse(ctx context.Context, store Store, rpID string, in io.Reader, opts Options) (Report, error) {
+func Rehearse(ctx context.Context, store Store, from *Reader, opts Options) (Report, error) {
 	opts = opts.withDefaults()
 	handles, held := map[digest][]byte{}, map[digest]struct{}{}
 	remember := func(account passkey.Account) error {
@@ -21,10 +21,6 @@ func Rehearse(ctx context.Context, store Store, rpID string, in io.Reader, opts 
 		}
 		return nil
 	}
-	reader, err := NewReader(in, rpID) // before the store, which may take its time
-	if err != nil {
-		return Report{}, err
-	}
 	if store != nil {
 		if err := walk(ctx, store, "", opts, remember); err != nil {
 			return Report{}, err
@@ -32,7 +28,7 @@ func Rehearse(ctx context.Context, store Store, rpID string, in io.Reader, opts 
 	}
 	var report Report
 	for {
-		account, err := reader.Next()
+		account, err := from.Next()
 		switch {
 		case err == io.EOF:
 			return report, nil
@@ -51,7 +47,7 @@ func Rehearse(ctx context.Context, store Store, rpID string, in io.Reader, opts 
 		} else {
 			_ = remember(account)
 		}
-		report.record(reader.Line(), account, o)
+		report.record(from.Line(), account, o)
 		opts.Progress(report)
 	}
 }

@@ -144,7 +144,11 @@ func BenchmarkTransfer(b *testing.B) {
 				if _, err := transfer.Export(b.Context(), from, rpID, &file, transfer.Options{}); err != nil {
 					b.Fatal(err)
 				}
-				if report, err := transfer.Import(b.Context(), to, rpID, &file, transfer.Options{}); err != nil || report.Imported.Users != users {
+				reader, err := transfer.NewReader(&file, rpID)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if report, err := transfer.Import(b.Context(), to, reader, transfer.Options{}); err != nil || report.Imported.Users != users {
 					b.Fatal(report, err)
 				}
 			}
