@@ -29,7 +29,7 @@ func init() {
 //			rp_id          <domain>
 //			rp_name        <name>
 //			origins        <origin...>
-//			store          file [<path>]
+//			store          file [<path>] | dynamodb { … }
 //			grant_keys     <placeholder...>
 //			challenge_ttl  <duration>
 //			registration   first_use
@@ -147,12 +147,6 @@ func (a *App) loadStore(ctx caddy.Context) error {
 	if a.StoreRaw == nil {
 		a.StoreRaw = json.RawMessage(`{"module":"file"}`)
 	}
-	var named struct {
-		Module string `json:"module"`
-	}
-	if json.Unmarshal(a.StoreRaw, &named) == nil && named.Module == "dynamodb" {
-		return fmt.Errorf("stepgate: %w", notBuilt("store dynamodb", "store file"))
-	}
 	module, err := ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
 		return fmt.Errorf("stepgate: loading store: %w", err)
@@ -160,6 +154,10 @@ func (a *App) loadStore(ctx caddy.Context) error {
 	store, ok := module.(Store)
 	if !ok {
 		return fmt.Errorf("stepgate: %T is no store", module)
+	}
+	if store.Shared() && a.keys == nil {
+		return errors.New("stepgate: grant_keys is required with this store, the same on every gateway, so that each opens the others' grants: " +
+			"make a key with `stepgate keygen`, put it for example into the environment variable STEPGATE_GRANT_KEYS, and configure grant_keys {env.STEPGATE_GRANT_KEYS}")
 	}
 	a.store = store
 	return nil
@@ -245,9 +243,6 @@ func (a *App) openBackend() (*gate.Backend, error) {
 func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	keys := a.keys
 	if keys == nil {
-		if opened.Keys == nil {
-			return nil, errors.New("this store is shared, so grant_keys is required: make a key with `stepgate keygen`")
-		}
 		var err error
 		if keys, err = opened.Keys(); err != nil {
 			return nil, err

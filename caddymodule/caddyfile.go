@@ -93,9 +93,6 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	name := d.Val()
-	if name == "dynamodb" {
-		return d.Err(notBuilt("store dynamodb", "store file").Error())
-	}
 	module, err := caddyfile.UnmarshalModule(d, "stepgate.stores."+name)
 	if err != nil {
 		return err

@@ -58,6 +58,9 @@ func (s *FileStore) Provision(caddy.Context) error {
 	return nil
 }
 
+// Shared implements [Store]: one process at a time has the file.
+func (*FileStore) Shared() bool { return false }
+
 // openFiles holds the files that this process has open. A reload provisions the new configuration while the old one
 // still serves, and a file can be opened but once, so it is shared by its path and closed when nobody uses it.
 var openFiles = caddy.NewUsagePool()

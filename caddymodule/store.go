@@ -15,6 +15,10 @@ type Store interface {
 	// and must hand out the same underlying resource while an older configuration still uses it. An error fails the
 	// load; a store that is merely unreachable opens, and its methods fail.
 	Open(rpID string, logger *zap.Logger) (*OpenStore, error)
+
+	// Shared tells whether several gateways can use the store at once. Then they must be given the same grant_keys: each has
+	// to open the others' grants.
+	Shared() bool
 }
 
 // OpenStore is an opened store and what lives as long as it does, across reloads.
@@ -22,8 +26,7 @@ type OpenStore struct {
 	Store   ceremony.Store
 	Limiter *gate.Limiter
 
-	// Keys returns keys kept beside the store, made when there are none. Nil for a store that several gateways share:
-	// they must be given the same keys.
+	// Keys returns keys kept beside the store, made when there are none. Nil for a store that is shared.
 	Keys func() (*grant.Keys, error)
 
 	// Release gives back what Open acquired. Called exactly once. Requests may still be running: from then on, the

@@ -25,6 +25,9 @@ var errMalformed = errors.New("unreadable record: an attribute is missing, misty
 // errMisplaced is what a table that somebody edited, or a bug here, looks like.
 var errMisplaced = errors.New("unreadable record: it belongs under another key")
 
+// errImporting is what an import leaves that was cut off.
+var errImporting = errors.New("the user is not imported completely: run the same `stepgate import` again")
+
 // reading takes an item apart. Each method takes one attribute out; the first that is not what it must be makes the
 // whole item unreadable, and so does one that nobody asked for. Errors name no values.
 type reading struct {
@@ -139,9 +142,12 @@ func (r *reading) list(name string) []types.AttributeValue {
 
 // version takes the record's version out, before anything else: another version may mean anything.
 func (r *reading) version() error {
-	if v, ok := r.rest["v"].(*types.AttributeValueMemberN); !ok {
+	switch v, ok := r.rest["v"].(*types.AttributeValueMemberN); {
+	case !ok:
 		return errors.New("unreadable record: it has no version")
-	} else if v.Value != strconv.Itoa(recordVersion) {
+	case v.Value == strconv.Itoa(importing):
+		return errImporting
+	case v.Value != strconv.Itoa(recordVersion):
 		return fmt.Errorf("unreadable record: its version is %.20q and this Stepgate knows %d only", v.Value, recordVersion)
 	}
 	delete(r.rest, "v")

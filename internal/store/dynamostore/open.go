@@ -156,7 +156,10 @@ func CheckRegion(region string) error {
 // CheckEndpoint tells whether a text is the URL of a service: http or https, a host, and nothing behind it.
 func CheckEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+	if err == nil && u.User != nil { // not quoted: it may hold a password
+		return errors.New("an endpoint holds no user or password: credentials come from the AWS SDK's chain")
+	}
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || strings.Contains(endpoint, "#") {
 		return fmt.Errorf("%q is no endpoint: it has a scheme, a host and perhaps a port, for example http://localhost:8000", endpoint)
 	}

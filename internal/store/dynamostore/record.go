@@ -9,8 +9,11 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// recordVersion is the "v" of every record.
-const recordVersion = 1
+// recordVersion is the "v" of every record; importing that of a user record whose user is not whole yet.
+const (
+	recordVersion = 1
+	importing     = 0
+)
 
 // Every record names whom it belongs to, beside its key, so that one that got under another key is refused. Attributes
 // that would be empty are left out.
@@ -221,6 +224,16 @@ func (s *Store) decodeChallenge(item attributes, user, id string) (passkey.Chall
 		return passkey.Challenge{}, errMisplaced
 	}
 	return c, nil
+}
+
+// encodeImporting is a user record that nobody can read: it holds the place while the user's passkeys are imported.
+func (s *Store) encodeImporting(u passkey.User, token string) attributes {
+	item := s.record(s.userKey(u.Name))
+	item["v"] = number(importing)
+	item["user"] = text(u.Name)
+	item["handle"] = binary(u.Handle)
+	item["import"] = text(token)
+	return item
 }
 
 func putText(item attributes, name, value string) {
