@@ -144,8 +144,11 @@ func (c *creation) await(ctx context.Context, s spec, t *Table) error {
 		return nil
 	}
 	for said := time.Now(); ; {
+		before := t.problem
 		*t = c.db.lookAt(ctx, s, true)
 		switch {
+		case t.problem != nil && ctx.Err() != nil:
+			return before // it was cut off
 		case t.problem == nil:
 			c.say("%s: active (%s)", s.name, c.took())
 			return nil
