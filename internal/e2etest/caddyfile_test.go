@@ -32,7 +32,7 @@ func globals(app string) string {
 	stepgate {
 		rp_id localhost
 		rp_name "Example operations"
-		origins http://localhost:$PORT
+		origins $ORIGIN
 		store file $DIR/stepgate.db
 		` + app + `
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -32,20 +33,34 @@ func newClient(t testing.TB, g *gateway, user string) *client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	must(t, err)
+	return &client{
+		t: t, g: g, user: user, origin: g.url, key: authtest.New(authtest.Config{Counts: true}),
+		http: &http.Client{
+			Transport: g.dialled(t), Jar: jar, Timeout: time.Minute,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// dialled returns a transport that connects to this gateway, whoever it is asked for.
+func (g *gateway) dialled(t testing.TB) *http.Transport {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", g.port))
 		},
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
+		MaxIdleConnsPerHost: 10,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{
-		t: t, g: g, user: user, origin: g.url, key: authtest.New(authtest.Config{Counts: true}),
-		http: &http.Client{
-			Transport: transport, Jar: jar, Timeout: time.Minute,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}
+	return transport
+}
+
+// at returns the same client, with its cookies and passkeys, whose requests go to another gateway of the same origin.
+func (c *client) at(g *gateway) *client {
+	other, speaker := *c, *c.http
+	speaker.Transport = g.dialled(c.t)
+	other.g, other.http = g, &speaker
+	return &other
 }
 
 func basic(user string) string {
@@ -142,33 +157,112 @@ func (c *client) step(method, path string, body any, status int) ([]byte, error)
 
 // register gives the user their first passkey.
 func (c *client) register(name string) error {
-	options, err := c.step("POST", "/.stepgate/passkeys/options", map[string]any{"name": name}, 200)
+	body, err := c.beginRegistration(c.key, name, nil)
 	if err != nil {
 		return err
 	}
-	credential, err := c.key.Register(options, c.origin)
+	_, err = c.step("POST", account, body, 201)
+	return err
+}
+
+// beginRegistration lets an authenticator make a passkey, and returns the body that finishes its registration. The first
+// one of a user needs no authorization.
+func (c *client) beginRegistration(key *authtest.Authenticator, name string, authorization json.RawMessage) (map[string]any, error) {
+	wish := map[string]any{"name": name}
+	if authorization != nil {
+		wish["authorization"] = authorization
+	}
+	options, err := c.step("POST", account+"/options", wish, 200)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	credential, err := key.Register(options, c.origin)
+	if err != nil {
+		return nil, err
 	}
 	c.confide(options, credential)
-	_, err = c.step("POST", "/.stepgate/passkeys", map[string]any{"credential": json.RawMessage(credential), "name": name}, 201)
-	return err
+	return map[string]any{"credential": rawJSON(credential), "name": name}, nil
+}
+
+// authorize uses the passkey for adding a passkey (id is "" then) or removing one, and returns its answer.
+func (c *client) authorize(action, id string) (json.RawMessage, error) {
+	wish := map[string]any{"action": action}
+	if id != "" {
+		wish["id"] = id
+	}
+	options, err := c.step("POST", account+"/authorize/options", wish, 200)
+	if err != nil {
+		return nil, err
+	}
+	credential, err := c.key.Authenticate(options, c.origin)
+	if err != nil {
+		return nil, err
+	}
+	c.confide(options, credential)
+	return credential, nil
 }
 
 // stepUp uses the passkey for the demand that a path has.
 func (c *client) stepUp(path string, lies ...authtest.Lie) (reply, error) {
-	wish := map[string]any{"return_to": path}
-	options, err := c.step("POST", "/.stepgate/challenge/options", wish, 200)
+	body, err := c.begin(map[string]any{"return_to": path}, lies...)
 	if err != nil {
 		return reply{}, err
+	}
+	return c.finish(body)
+}
+
+// begin uses the passkey for a wish, which names a demand or a path, and returns the body that finishes the step-up.
+func (c *client) begin(wish map[string]any, lies ...authtest.Lie) (map[string]any, error) {
+	options, err := c.step("POST", "/.stepgate/challenge/options", wish, 200)
+	if err != nil {
+		return nil, err
 	}
 	credential, err := c.key.Authenticate(options, c.origin, lies...)
 	if err != nil {
-		return reply{}, err
+		return nil, err
 	}
 	c.confide(options, credential)
-	wish["credential"] = json.RawMessage(credential)
-	return c.send("POST", "/.stepgate/challenge/verify", wish)
+	body := maps.Clone(wish)
+	body["credential"] = rawJSON(credential)
+	return body, nil
+}
+
+func (c *client) finish(body map[string]any) (reply, error) {
+	return c.send("POST", "/.stepgate/challenge/verify", body)
+}
+
+// passkeys returns the ids of the user's passkeys by name.
+func (c *client) passkeys() (map[string]string, error) {
+	answer, err := c.send("GET", account, nil, "Accept", "application/json")
+	if err == nil {
+		err = answer.expect(200)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list struct{ Passkeys []struct{ ID, Name string } }
+	err = json.Unmarshal(answer.body, &list)
+	ids := map[string]string{}
+	for _, p := range list.Passkeys {
+		ids[p.Name] = p.ID
+	}
+	return ids, err
+}
+
+// grants reports whether the answer sets a grant.
+func (r reply) grants() bool {
+	cookie := r.cookie("stepgate")
+	return cookie != "" && cookie != "stepgate=" // that clears it
+}
+
+// refused turns any answer but this refusal into an error. One that sets a grant is none.
+func (r reply) refused(status int, code string) error {
+	var got problem
+	_ = json.Unmarshal(r.body, &got)
+	if r.status != status || got.Code != code && got.Reason != code || r.grants() {
+		return fmt.Errorf("status %d, code %q, reason %q, cookies %v; want %d %s and no grant", r.status, got.Code, got.Reason, r.header["Set-Cookie"], status, code)
+	}
+	return nil
 }
 
 // confide tells the logbook what no log line may hold.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,10 +23,13 @@ type gateway struct {
 	port, admin int    // $PORT, $ADMIN
 	upstream    *upstream
 	log         *logbook
-	url         string // http://localhost:$PORT
+	url         string   // $ORIGIN: http://localhost:$PORT, or what a load balancer in front of it has
+	store       string   // takes the place of the file store of a Caddyfile; "" leaves it
+	environment []string // of the process, beside what every one has
 
 	process *exec.Cmd
 	ended   chan error // the process's end
+	starts  int        // how often the log says that one before it started
 }
 
 // start runs a gateway with this Caddyfile, see [gateway.fill], and stops it at the end of the test.
@@ -40,7 +44,13 @@ func start(t testing.TB, caddyfile string) *gateway {
 // prepare returns a gateway that does not run yet.
 func prepare(t testing.TB) *gateway {
 	t.Helper()
-	g := &gateway{t: t, folder: t.TempDir(), port: freePort(t), admin: freePort(t), upstream: newUpstream(t), log: &logbook{}}
+	return prepareBefore(t, newUpstream(t))
+}
+
+// prepareBefore is prepare with an upstream that other gateways may have too.
+func prepareBefore(t testing.TB, upstream *upstream) *gateway {
+	t.Helper()
+	g := &gateway{t: t, folder: t.TempDir(), port: freePort(t), admin: freePort(t), upstream: upstream, log: newLogbook()}
 	g.url = fmt.Sprintf("http://localhost:%d", g.port)
 	t.Cleanup(func() {
 		if g.process != nil {
@@ -57,10 +67,16 @@ func prepare(t testing.TB) *gateway {
 	return g
 }
 
-// fill puts this gateway's places into a text.
+// fileStore is where a Caddyfile names its store.
+var fileStore = regexp.MustCompile(`store file \S+`)
+
+// fill puts this gateway's places, and its store, into a text.
 func (g *gateway) fill(text string) string {
+	if g.store != "" {
+		text = fileStore.ReplaceAllLiteralString(text, g.store)
+	}
 	return strings.NewReplacer("$PORT", fmt.Sprint(g.port), "$ADMIN", fmt.Sprint(g.admin), "$DIR", g.folder,
-		"$UPSTREAM", g.upstream.address).Replace(text)
+		"$ORIGIN", g.url, "$UPSTREAM", g.upstream.address).Replace(text)
 }
 
 // configure writes the Caddyfile that run and reload use.
@@ -74,6 +90,7 @@ func (g *gateway) command(arguments ...string) *exec.Cmd {
 	command := exec.Command(binary, arguments...)
 	command.Dir = g.folder
 	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + g.folder, "XDG_CONFIG_HOME=" + g.folder + "/config", "XDG_DATA_HOME=" + g.folder + "/data"}
+	command.Env = append(command.Env, g.environment...)
 	return command
 }
 
@@ -91,25 +108,38 @@ func (g *gateway) call(arguments ...string) (string, int) {
 // run starts the process and waits until it takes connections.
 func (g *gateway) run() {
 	g.t.Helper()
-	// Its own word comes first: Caddy's apps start in any order, and a TLS connection before all of them have is a data
-	// race in Caddy 2.11.9 (caddytls.TLS is copied while it starts).
-	const started = "serving initial configuration"
-	starts := strings.Count(g.log.text(), started)
+	g.launch()
+	g.await()
+}
+
+// started is Caddy's word that all of its apps have started. They do in any order, and a TLS connection before that is a
+// data race in Caddy 2.11.9 (caddytls.TLS is copied while it starts).
+const started = "serving initial configuration"
+
+// launch starts the process.
+func (g *gateway) launch() {
+	g.t.Helper()
+	g.starts = strings.Count(g.log.text(), started)
 	g.process = g.command("run", "--config", "Caddyfile")
 	g.process.Stderr = g.log
 	must(g.t, g.process.Start())
 	ended := make(chan error, 1)
 	g.ended = ended
 	go func(process *exec.Cmd) { ended <- process.Wait() }(g.process)
+}
+
+// await waits until the process that was launched takes connections.
+func (g *gateway) await() {
+	g.t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if strings.Count(g.log.text(), started) > starts && g.listens() {
+		if strings.Count(g.log.text(), started) > g.starts && g.listens() {
 			return
 		}
 		select {
-		case err := <-ended:
+		case err := <-g.ended:
 			g.process = nil
 			g.t.Fatalf("the gateway did not start: %v\n%s", err, g.log.text())
 		case <-tick.C:
@@ -154,11 +184,13 @@ func (g *gateway) stop() {
 	g.process = nil
 }
 
-// reload puts another Caddyfile in force through the binary, or returns why that was refused.
-func (g *gateway) reload(caddyfile string) error {
+// reload puts another Caddyfile in force through the binary, or returns why that was refused. The same one is put in force
+// again with --force only.
+func (g *gateway) reload(caddyfile string, flags ...string) error {
 	g.t.Helper()
 	g.configure(caddyfile)
-	if out, code := g.call("reload", "--config", "Caddyfile", "--address", fmt.Sprintf("localhost:%d", g.admin)); code != 0 {
+	arguments := append([]string{"reload", "--config", "Caddyfile", "--address", fmt.Sprintf("localhost:%d", g.admin)}, flags...)
+	if out, code := g.call(arguments...); code != 0 {
 		return fmt.Errorf("exit code %d: %s", code, out)
 	}
 	return nil

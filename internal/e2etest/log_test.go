@@ -15,8 +15,16 @@ type logbook struct {
 	mu      sync.Mutex
 	partial []byte
 	lines   []string
-	secrets map[string]string // secret -> what it is
-	read    int               // lines that audited has gone past
+	secrets *secrets
+	read    int // lines that audited has gone past
+}
+
+func newLogbook() *logbook { return &logbook{secrets: &secrets{what: map[string]string{}}} }
+
+// secrets are what no line may hold. Gateways whose clients are the same have them in common.
+type secrets struct {
+	mu   sync.Mutex
+	what map[string]string // by secret
 }
 
 // Write implements io.Writer.
@@ -46,12 +54,9 @@ func (l *logbook) secret(what, value string) {
 	if len(value) < 16 {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.secrets == nil {
-		l.secrets = map[string]string{}
-	}
-	l.secrets[value] = what
+	l.secrets.mu.Lock()
+	defer l.secrets.mu.Unlock()
+	l.secrets.what[value] = what
 }
 
 // leaks holds that no line has a secret, and that the race detector found nothing.
@@ -59,8 +64,10 @@ func (l *logbook) leaks(t testing.TB) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.secrets.mu.Lock()
+	defer l.secrets.mu.Unlock()
 	for _, line := range append(l.lines, string(l.partial)) {
-		for value, what := range l.secrets {
+		for value, what := range l.secrets.what {
 			if strings.Contains(line, value) {
 				t.Errorf("a log line holds a secret (%s): %s", what, line)
 			}

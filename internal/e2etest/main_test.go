@@ -49,6 +49,7 @@ func run(m *testing.M) int {
 	}
 	defer stop()
 	chromium = browser
+	defer stopLocal()
 	return m.Run()
 }
 
