@@ -13,13 +13,16 @@ DYNAMO_JAR  := $(CACHE)/dynamodb-local/DynamoDBLocal.jar
 FUZZTIME    ?= 60s
 BIN         ?= bin/stepgate
 
-.PHONY: help run build test check unit needs chromium java bench fuzz clean
+.PHONY: help run run-dynamodb build test check unit needs chromium java bench fuzz clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 run: ## serve Caddyfile.example at http://localhost:8080
 	go run ./cmd/stepgate run --config Caddyfile.example
+
+run-dynamodb: build java $(DYNAMO_JAR) ## serve its twin on DynamoDB Local
+	deploy/dynamodb/run.sh $(BIN) $(dir $(DYNAMO_JAR)) internal/dynamotest/Loopback.java
 
 build: ## build the binary into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/stepgate

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -96,12 +97,12 @@ type openDB struct {
 // Destruct closes the client once the last configuration that used it is gone.
 func (o *openDB) Destruct() error { return o.db.Close() }
 
-// checkTimeout bounds how long the check of the tables may hold up a load.
-const checkTimeout = 5 * time.Second
+// openTimeout bounds how long finding credentials and checking the tables may hold up a load.
+const openTimeout = 10 * time.Second
 
 // Open implements [Store].
 func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
 	options := s.options
 	key := strings.Join([]string{options.Region, options.Endpoint, options.PasskeysTable, options.ChallengesTable}, "\n")
@@ -110,6 +111,9 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 		db, err := dynamostore.Open(ctx, options)
 		if err != nil {
 			return nil, err
+		}
+		if err := db.Watch(ctx); err != nil {
+			return nil, errors.Join(err, db.Close())
 		}
 		return &openDB{db: db, limiter: gate.NewLimiter()}, nil
 	})

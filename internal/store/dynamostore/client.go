@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 )
 
 // How the SDK's client is set. Its defaults (three attempts, up to 20 s between them, no limit to one attempt) would
@@ -83,7 +84,7 @@ func newRetryer() aws.Retryer {
 		// budget of each request is the limit.
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(pause)
-		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(conflicting)}, o.Retryables...)
+		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(conflicting), retry.IsErrorRetryableFunc(broken))
 	})
 }
 
@@ -117,4 +118,13 @@ func conflicting(err error) aws.Ternary {
 		}
 	}
 	return aws.BoolTernary(again)
+}
+
+// broken lets calls be tried again whose answer was cut short or garbled.
+func broken(err error) aws.Ternary {
+	var unread *smithy.DeserializationError
+	if errors.As(err, &unread) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }

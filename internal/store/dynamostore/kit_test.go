@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +93,27 @@ func (db *tables) put(table string, it item) {
 	must(db.t, err)
 }
 
+// find returns the one item whose sort key begins so.
+func (db *tables) find(table, sortKey string) item {
+	db.t.Helper()
+	var found []item
+	for _, it := range db.items(table) {
+		if key := it["sk"].(*types.AttributeValueMemberS).Value; strings.HasPrefix(key, sortKey) {
+			found = append(found, it)
+		}
+	}
+	if len(found) != 1 {
+		db.t.Fatalf("%d items begin with %s", len(found), sortKey)
+	}
+	return found[0]
+}
+
+func (db *tables) remove(table string, it item) {
+	db.t.Helper()
+	_, err := db.client.DeleteItem(db.t.Context(), &dynamodb.DeleteItemInput{TableName: &table, Key: item{"pk": it["pk"], "sk": it["sk"]}})
+	must(db.t, err)
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -155,8 +178,7 @@ func reason(err error) string {
 
 func same[T any](t testing.TB, what string, got, want T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(types.AttributeValueMemberS{}, types.AttributeValueMemberN{},
-		types.AttributeValueMemberB{}, types.AttributeValueMemberL{}, types.AttributeValueMemberM{}, types.AttributeValueMemberBOOL{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Exporter(func(reflect.Type) bool { return true })); diff != "" {
 		t.Errorf("%s differs (-want +got):\n%s", what, diff)
 	}
 }
