@@ -33,7 +33,7 @@ const upstreamVariable = "STEPGATE_E2ETEST_UPSTREAM"
 func newUpstream(t testing.TB) *upstream {
 	t.Helper()
 	process := exec.Command(os.Args[0])
-	process.Env = append(os.Environ(), upstreamVariable+"=1")
+	process.Env = append(os.Environ(), upstreamVariable+"=1", promptly)
 	process.Stderr = os.Stderr
 	input, err := process.StdinPipe()
 	must(t, err)
