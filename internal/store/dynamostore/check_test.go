@@ -84,7 +84,7 @@ func TestCheckDefinite(t *testing.T) {
 		says []string
 	}{
 		{"both are missing", func(*tables) {},
-			[]string{`there is no table "Passkeys-`, `; there is no table "Challenges-`, "eu-west-1", "`stepgate tables create`", "--config"}},
+			[]string{`there is no table "Passkeys-`, `; there is no table "Challenges-`, endpoint + ": create what is missing with `stepgate tables create`", "--config"}},
 		{"one is missing", func(db *tables) { db.keyed(db.passkeys, "pk S", "sk S") }, []string{`there is no table "Challenges-`}},
 		{"no sort key", func(db *tables) { db.keyed(db.passkeys, "pk S"); db.keyed(db.challenges, "pk S", "sk S") },
 			[]string{"has the keys pk (string, partition key) and must have pk (string, partition key), sk (string, sort key)", "name another one as passkeys_table"}},

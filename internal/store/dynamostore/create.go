@@ -11,8 +11,6 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
-	"github.com/stepgate/stepgate/internal/passkey"
 )
 
 // CreateOptions says how [DB.Create] waits. The zero value is right.
@@ -108,8 +106,8 @@ func (c *creation) refuse(tables []Table) error {
 		case t.problem != nil:
 			found = append(found, t.problem)
 		case t.Status == string(Denied) || t.TTL == Denied || t.Recovery == Denied:
-			found = append(found, &problem{kindDenied, fmt.Sprintf("access denied: these credentials may not ask what the table %q is; "+
-				"`stepgate tables create --print iam-admin` prints what is needed to create tables", t.Name), passkey.StoreUnavailable})
+			found = append(found, passingProblem(kindDenied, "access denied: these credentials may not ask what the table %q is; "+
+				"`stepgate tables create --print iam-admin` prints what is needed to create tables", t.Name))
 		case !s.expires && t.TTL == On, s.expires && t.TTL == On && t.TTLAttribute != expiresAttribute, s.expires && t.TTL == Off && t.TTLChanging:
 			found = append(found, definite("ttl", "%s", t.ttlWarning(s)))
 		}

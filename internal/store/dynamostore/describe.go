@@ -10,8 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
-	"github.com/stepgate/stepgate/internal/passkey"
 )
 
 // lookTime bounds one look at the tables, so that a gateway starts soon where nothing answers.
@@ -50,11 +48,12 @@ func (db *DB) lookAt(ctx context.Context, s spec, everything bool) Table {
 	case err == nil && out.Table != nil:
 		t.judge(s, out.Table, db.place())
 	case err == nil:
-		t.problem = &problem{kindUnreadable, "what answers as DynamoDB in " + db.place() + " is not DynamoDB: it describes no table", passkey.StoreUnavailable}
+		t.problem = passingProblem(kindUnreadable, "what answers as DynamoDB in %s is not DynamoDB: it describes no table", db.place())
 	case kindOf(err) == kindMissing:
 		t.missing, t.Status = true, "missing"
-		t.problem = definite(kindMissing, "there is no table %q in %s: `stepgate tables create`, with this configuration as --config, creates it; "+
-			"or is the region another?", s.name, db.place())
+		missing := definite(kindMissing, "there is no table %q in %s", s.name, db.place())
+		missing.cure = ": create what is missing with `stepgate tables create` (--config names the configuration), or correct the region"
+		t.problem = missing
 	case kindOf(err) == kindDenied:
 		t.Status, t.Protection = string(Denied), Denied
 		t.warnings = append(t.warnings, err.Error()+", so whether it is right is not known; `stepgate tables create --print iam` prints what a gateway may do")
@@ -102,7 +101,7 @@ func (t *Table) judge(s spec, d *types.TableDescription, place string) {
 			"under another name, and name that one as %s_table", s.name, place, s.holds)
 	case types.TableStatusActive, types.TableStatusUpdating:
 	default:
-		t.problem = &problem{string(d.TableStatus), fmt.Sprintf("the table %q in %s is not ready, its status is %s", s.name, place, d.TableStatus), passkey.StoreUnavailable}
+		t.problem = passingProblem(string(d.TableStatus), "the table %q in %s is not ready, its status is %s", s.name, place, d.TableStatus)
 	}
 	if t.Keys != rightKeys && d.TableStatus != types.TableStatusDeleting {
 		t.problem = definite("keys", "the table %q in %s has the keys %s and must have %s; as a table's keys can't be changed, name another one as %s_table, "+

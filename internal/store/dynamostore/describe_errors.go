@@ -24,15 +24,21 @@ var ErrTables = errors.New("the tables can't be used as they are")
 type problem struct {
 	kind string // the same for the same trouble, however its words differ from one time to the next
 	text string
+	cure string // what to do, in words that several problems may share; may be empty
 	err  error
 }
 
-func (p *problem) Error() string { return p.text }
+func (p *problem) Error() string { return p.text + p.cure }
 func (p *problem) Unwrap() error { return p.err }
 
 // definite is a problem that wraps ErrTables.
-func definite(kind, format string, arguments ...any) error {
-	return &problem{kind, fmt.Sprintf(format, arguments...), ErrTables}
+func definite(kind, format string, arguments ...any) *problem {
+	return &problem{kind: kind, text: fmt.Sprintf(format, arguments...), err: ErrTables}
+}
+
+// passingProblem is one that may end by itself.
+func passingProblem(kind, format string, arguments ...any) *problem {
+	return &problem{kind: kind, text: fmt.Sprintf(format, arguments...), err: passkey.StoreUnavailable}
 }
 
 // problems are those of several tables.
@@ -44,17 +50,27 @@ func (p problems) err() error {
 		p = slices.DeleteFunc(p, func(err error) bool { return !isDefinite(err) })
 	}
 	var texts, kinds []string
-	for _, err := range p {
-		kind := kindOf(err)
-		if !slices.Contains(wholesale, kind) || !slices.Contains(kinds, kind) {
-			texts = append(texts, err.Error())
+	for i, err := range p {
+		kind, text := kindOf(err), err.Error()
+		if slices.Contains(wholesale, kind) && slices.Contains(kinds, kind) {
+			continue
 		}
-		kinds = append(kinds, kind)
+		if cure := cureOf(err); i+1 < len(p) && cure == cureOf(p[i+1]) {
+			text = strings.TrimSuffix(text, cure) // the next one says it
+		}
+		texts, kinds = append(texts, text), append(kinds, kind)
 	}
 	if len(p) == 0 {
 		return nil
 	}
-	return &problem{strings.Join(kinds, ","), strings.Join(texts, "; "), errors.Join(p...)}
+	return &problem{kind: strings.Join(kinds, ","), text: strings.Join(texts, "; "), err: errors.Join(p...)}
+}
+
+func cureOf(err error) string {
+	if p, ok := err.(*problem); ok {
+		return p.cure
+	}
+	return ""
 }
 
 func isDefinite(err error) bool { return errors.Is(err, ErrTables) }
@@ -102,7 +118,7 @@ func (db *DB) explain(operation, table string, err error) error {
 		status *smithyhttp.ResponseError
 	)
 	tell := func(kind, format string, arguments ...any) error {
-		return &problem{kind, fmt.Sprintf(format, arguments...), errors.Join(passkey.StoreUnavailable, err)}
+		return &problem{kind: kind, text: fmt.Sprintf(format, arguments...), err: errors.Join(passkey.StoreUnavailable, err)}
 	}
 	switch {
 	case err == nil || errors.Is(err, context.Canceled):
@@ -160,9 +176,9 @@ func (db *DB) credentials(ctx context.Context) error {
 		return nil
 	}
 	if _, err := provider.Retrieve(ctx); err != nil {
-		return &problem{kindCredentials, "no AWS credentials: the SDK looked in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), " +
+		return &problem{kind: kindCredentials, text: "no AWS credentials: the SDK looked in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), " +
 			"in ~/.aws, and for a role of this container or machine: " + strings.ReplaceAll(err.Error(), "\n", " "),
-			errors.Join(passkey.StoreUnavailable, err)}
+			err: errors.Join(passkey.StoreUnavailable, err)}
 	}
 	return nil
 }
