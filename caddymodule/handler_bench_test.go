@@ -36,6 +36,8 @@ func (countingStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "stepgate.stores.counting", New: func() caddy.Module { return new(countingStore) }}
 }
 
+func (*countingStore) Shared() bool { return false }
+
 func (s *countingStore) Open(rpID string, logger *zap.Logger) (*caddymodule.OpenStore, error) {
 	db, err := boltstore.Open(s.Path, boltstore.Options{NoSync: true, Logger: logger})
 	if err != nil {

@@ -3,6 +3,7 @@ package ceremony
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -107,24 +108,32 @@ func checkTarget(account passkey.Account, purpose Purpose) error {
 	return nil
 }
 
-// begin makes a challenge, stores its record and returns the account as it was at that moment.
+// beginnings is how many challenges are made for one ceremony when answers of the store are lost.
+const beginnings = 3
+
+// begin makes a challenge, stores its record and returns the account as it was at that moment. A challenge that may be
+// written later than it seems is given up for another one: nobody has seen it, so it is of no use to anybody.
 func (s *Service) begin(ctx context.Context, party Party, record passkey.Challenge) ([]byte, passkey.Account, error) {
-	challenge, err := s.draw(challengeLength)
-	if err != nil {
-		return nil, passkey.Account{}, err
-	}
-	record.ID = passkey.ChallengeID(challenge)
 	record.RPID = s.config.RPID
 	record.User = party.User
 	record.Origin = party.Origin
 	record.Browser = party.Browser
 	record.Session = party.Session
 	record.Expires = s.config.Now().Add(s.config.TTL)
-	account, err := s.config.Store.Begin(ctx, record)
-	if err != nil {
-		return nil, passkey.Account{}, err
+	for beginning := 1; ; beginning++ {
+		challenge, err := s.draw(challengeLength)
+		if err != nil {
+			return nil, passkey.Account{}, err
+		}
+		record.ID = passkey.ChallengeID(challenge)
+		account, err := s.config.Store.Begin(ctx, record)
+		if err == nil {
+			return challenge, account, nil
+		}
+		if !errors.Is(err, ErrUnsure) || beginning == beginnings || ctx.Err() != nil {
+			return nil, passkey.Account{}, err
+		}
 	}
-	return challenge, account, nil
 }
 
 func (s *Service) requestOptions(party Party, user passkey.User, purpose Purpose, challenge []byte, suitable []passkey.Passkey) (Options, error) {

@@ -2,10 +2,14 @@ package ceremony
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/stepgate/stepgate/internal/passkey"
 )
+
+// ErrUnsure is wrapped by an error of [Store].Begin after which the challenge may still be written, however late.
+var ErrUnsure = errors.New("the challenge may be written yet")
 
 // Store keeps users, passkeys and challenges of one relying party. It must be safe for concurrent use by many
 // goroutines and, for a shared store, by many gateways. Every method returns an error wrapping
@@ -14,7 +18,9 @@ import (
 // User names are opaque: any two different strings are different users.
 type Store interface {
 	// Begin reads the account, strongly consistently, and stores the challenge. It may do both at once, so a challenge
-	// may be left behind when the account turns out to have no use for it; it expires.
+	// may be left behind when the account turns out to have no use for it; it expires (a
+	// store may keep whole seconds, rounded down). An error wrapping [ErrUnsure] says that this challenge may be written yet: whoever wants to go on asks with
+	// another one, because a write that comes after this one was consumed would make it work a second time.
 	Begin(ctx context.Context, c passkey.Challenge) (passkey.Account, error)
 
 	// Consume deletes the challenge atomically if [passkey.Challenge.Check] passes for the stored record, and reads the

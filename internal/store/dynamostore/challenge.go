@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -68,9 +69,11 @@ func (s *Store) putChallenge(ctx context.Context, c passkey.Challenge) error {
 	_, err = s.db.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &s.db.challenges, Item: item, ConditionExpression: aws.String("attribute_not_exists(pk)"),
 		ReturnConsumedCapacity: s.db.capacity,
-	})
+	}, onlyAnswered(note))
 	var failed *types.ConditionalCheckFailedException
 	switch {
+	case err != nil && note.lost:
+		return errors.Join(ceremony.ErrUnsure, err)
 	case !errors.As(err, &failed):
 		return err
 	case note.unsure:

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
 )
@@ -57,6 +58,7 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	answer, err := c.next.Do(r)
 	if note != nil {
 		note.made++
+		note.lost = note.lost || err != nil
 		note.refused = err == nil && answer.StatusCode >= 400 && answer.StatusCode < 500
 	}
 	return answer, err
@@ -67,6 +69,7 @@ type attempts struct {
 	made    int
 	refused bool // the last one was answered with a 4xx: it was not applied
 	unsure  bool // an attempt before the last one may have been applied, though no answer said so
+	lost    bool // an attempt had no answer at all: it may yet arrive
 }
 
 type attemptsKey struct{}
@@ -77,7 +80,7 @@ func noting(ctx context.Context) (context.Context, *attempts) {
 	return context.WithValue(ctx, attemptsKey{}, note), note
 }
 
-func newRetryer() aws.Retryer {
+func newRetryer() aws.RetryerV2 {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		// No bucket of retries shared by all calls: it would be empty after an outage, when everybody tries again. The
@@ -86,6 +89,21 @@ func newRetryer() aws.Retryer {
 		o.Backoff = retry.BackoffDelayerFunc(pause)
 		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(conflicting), retry.IsErrorRetryableFunc(broken))
 	})
+}
+
+// onlyAnswered makes another attempt only where every one before was answered, whatever the answer: a write without one may
+// still be on its way, and arrive when what it wrote has been used and deleted.
+func onlyAnswered(note *attempts) func(*dynamodb.Options) {
+	return func(o *dynamodb.Options) { o.Retryer = answered{newRetryer(), note} }
+}
+
+type answered struct {
+	aws.RetryerV2
+	note *attempts
+}
+
+func (r answered) IsErrorRetryable(err error) bool {
+	return !r.note.lost && r.RetryerV2.IsErrorRetryable(err)
 }
 
 // pause returns how long to wait before another attempt: between half of it and all of it at random, so that those who
