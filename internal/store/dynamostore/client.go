@@ -21,7 +21,6 @@ import (
 // spend a request's whole budget on one attempt that hangs, or on one pause.
 const (
 	maxConnections = 128                    // to DynamoDB, for all requests together; the others wait for their turn
-	attemptTimeout = time.Second            // one HTTP request, answer included
 	dialTimeout    = 800 * time.Millisecond // one connection, before TLS
 	idleTimeout    = time.Minute            // shorter than any middlebox forgets a connection
 	maxAttempts    = 8                      // of one call; the budget usually ends them first
@@ -30,13 +29,13 @@ const (
 )
 
 // newHTTPClient returns the SDK's own client, which trusts what AWS_CA_BUNDLE says, with our limits.
-func newHTTPClient(sdk aws.HTTPClient) *httpClient {
+func newHTTPClient(sdk aws.HTTPClient, attempt time.Duration) *httpClient {
 	client, ok := sdk.(*awshttp.BuildableClient)
 	if !ok {
 		client = awshttp.NewBuildableClient()
 	}
 	return &httpClient{client.
-		WithTimeout(attemptTimeout).
+		WithTimeout(attempt).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxConnsPerHost = maxConnections

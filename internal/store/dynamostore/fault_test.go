@@ -26,11 +26,14 @@ type scene struct {
 	issued        passkey.Challenge
 }
 
-func newScene(t *testing.T) *scene {
+func newScene(t *testing.T) *scene { return newSceneWith(t, dynamostore.Options{}) }
+
+func newSceneWith(t *testing.T, opts dynamostore.Options) *scene {
 	t.Helper()
 	tables := newTables(t)
 	s := &scene{t: t, ctx: t.Context(), proxy: faulttest.New(t, endpoint), direct: tables.open(dynamostore.Options{}).For(rpID)}
-	s.store = tables.open(dynamostore.Options{Endpoint: s.proxy.URL}).For(rpID)
+	opts.Endpoint = s.proxy.URL
+	s.store = tables.open(opts).For(rpID)
 	s.laptop, s.phone = newPasskey("laptop"), newPasskey("phone")
 	s.laptop.SignCount = 10
 	register(t, s.direct, "ada", s.laptop)
@@ -220,7 +223,7 @@ func TestBudget(t *testing.T) {
 // The write of a challenge hangs on its way and arrives when its ceremony is over: it must not make the challenge work again.
 // So what a person gets is never a challenge whose write could come late.
 func TestLateChallenge(t *testing.T) {
-	s := newScene(t)
+	s := newSceneWith(t, dynamostore.Options{Attempt: time.Second})
 	const origin = "https://example.com"
 	service, err := ceremony.New(ceremony.Config{RPID: rpID, RPName: "Example operations", Origins: []string{origin}, Store: s.store})
 	must(t, err)
@@ -249,9 +252,23 @@ func TestLateChallenge(t *testing.T) {
 	}
 }
 
+// Without a deadline of the caller's the store's own budget ends what would go on for ever.
+func TestOwnBudget(t *testing.T) {
+	s := newSceneWith(t, dynamostore.Options{Budget: 200 * time.Millisecond})
+	for _, kind := range []faulttest.Kind{faulttest.Throttle, faulttest.Hang} {
+		lift := s.proxy.Inject(faulttest.Fault{Kind: kind})
+		_, err := s.store.Account(t.Context(), "ada")
+		refused(t, kind.String(), err, passkey.StoreUnavailable)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v: %v does not wrap context.DeadlineExceeded", kind, err)
+		}
+		lift()
+	}
+}
+
 // One attempt that hangs does not use up the budget: another is made.
 func TestHangingAttempt(t *testing.T) {
-	s := newScene(t)
+	s := newSceneWith(t, dynamostore.Options{Attempt: time.Second})
 	s.proxy.Inject(faulttest.Fault{Kind: faulttest.Hang, Count: 2})
 	_, _, err := s.store.Consume(t.Context(), claimOf(s.issued), now)
 	must(t, err)

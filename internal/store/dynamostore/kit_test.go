@@ -71,6 +71,9 @@ func (db *tables) open(opts dynamostore.Options) *dynamostore.DB {
 	if opts.Budget == 0 {
 		opts.Budget = time.Minute // nothing here is about time unless it says so
 	}
+	if opts.Attempt == 0 {
+		opts.Attempt = 20 * time.Second
+	}
 	opened, err := dynamostore.Open(db.t.Context(), opts)
 	must(db.t, err)
 	db.t.Cleanup(func() { must(db.t, opened.Close()) })

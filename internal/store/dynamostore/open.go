@@ -39,6 +39,10 @@ type Options struct {
 	// Budget bounds each method, retries included, where the context's own deadline does not come first. Default 2.5s.
 	Budget time.Duration
 
+	// Attempt bounds one attempt of a call, waiting for a connection included: one that hangs must leave time for another.
+	// Default 1s.
+	Attempt time.Duration
+
 	// Observe is told of every API call, once, when it has ended; it must be quick and safe for concurrent use. Default:
 	// nobody is told, and DynamoDB is not asked what calls consume.
 	Observe func(Call)
@@ -76,6 +80,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Budget <= 0 {
 		opts.Budget = 2500 * time.Millisecond
 	}
+	if opts.Attempt <= 0 {
+		opts.Attempt = time.Second
+	}
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -109,7 +116,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		o.Logger = logging.LoggerFunc(func(level logging.Classification, format string, v ...any) {
 			opts.Logger.Debug("AWS SDK", zap.String("level", string(level)), zap.String("message", fmt.Sprintf(format, v...)))
 		})
-		o.HTTPClient = newHTTPClient(cfg.HTTPClient)
+		o.HTTPClient = newHTTPClient(cfg.HTTPClient, opts.Attempt)
 		o.Retryer = newRetryer()
 		o.APIOptions = append(o.APIOptions, observing(opts.Observe))
 	})
