@@ -28,9 +28,10 @@ func (p *person) add(name string, o options) *browsertest.Authenticator {
 }
 
 // The life of passkeys on the account page, and what it means for step-ups.
-func TestAccountPage(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("revocation_lag 0s", ""))
+func TestAccountPage(t *testing.T) { onEachStore(t, testAccountPage) }
+
+func testAccountPage(t *testing.T, on store) {
+	g := on.start(t, console("revocation_lag 0s", ""))
 	p := g.visit("alice", options{}, calm)
 
 	// The first passkey needs no other.
@@ -121,9 +122,10 @@ func TestAccountPage(t *testing.T) {
 }
 
 // Ending all step-ups ends them in every browser.
-func TestLogOut(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("revocation_lag 0s", ""))
+func TestLogOut(t *testing.T) { onEachStore(t, testLogOut) }
+
+func testLogOut(t *testing.T, on store) {
+	g := on.start(t, console("revocation_lag 0s", ""))
 	p := g.visit("alice", options{})
 	p.enrol("/keys")
 	other := g.visit("alice", options{}, calm)

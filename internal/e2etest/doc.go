@@ -6,5 +6,8 @@
 // gateway must stop by itself with exit code 0, and no line that it logged (at debug level, with an access log) may hold
 // a secret that came up: see log_test.go.
 //
+// What people see is tested on both stores (onEachStore). What only several gateways, or a DynamoDB that fails, can show
+// is tested on fleets, and behind a proxy that breaks calls, with one DynamoDB Local for the whole package and tables for each test.
+//
 // Nothing sleeps to wait for something: conditions are polled until they hold.
 package e2etest

@@ -119,14 +119,6 @@ func (d *tables) call(operation string, input any) []byte {
 	return text
 }
 
-// challengesLeft counts the challenges that are stored.
-func (d *tables) challengesLeft() int {
-	d.t.Helper()
-	var answer struct{ Count int }
-	must(d.t, json.Unmarshal(d.call("Scan", map[string]any{"TableName": d.challenges, "Select": "COUNT", "ConsistentRead": true}), &answer))
-	return answer.Count
-}
-
 const secretAccessKey = "the-secret-access-key-of-the-tests"
 
 // uses puts a gateway on tables, reached at an endpoint, which may be a proxy's. keys is what its grant keys are.

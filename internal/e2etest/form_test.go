@@ -6,9 +6,10 @@ import (
 )
 
 // A form that needs a step-up is answered with a page; after it, the person is back at the form and sends it again.
-func TestForm(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", "open /form"))
+func TestForm(t *testing.T) { onEachStore(t, testForm) }
+
+func testForm(t *testing.T, on store) {
+	g := on.start(t, console("", "open /form"))
 	p := g.visit("alice", options{})
 	p.register("Laptop")
 	p.open("/form?server=web-1")

@@ -26,9 +26,10 @@ func example(t *testing.T) string {
 }
 
 // The main job, as the README's quick start tells it.
-func TestExample(t *testing.T) {
-	t.Parallel()
-	g := prepare(t)
+func TestExample(t *testing.T) { onEachStore(t, testExample) }
+
+func testExample(t *testing.T, on store) {
+	g := on.prepare(t)
 	g.configure(strings.ReplaceAll(example(t), "$SECOND", fmt.Sprint(freePort(t))))
 	g.run()
 	p := g.visit("alice", browsertest.AuthenticatorOptions{})

@@ -32,9 +32,10 @@ func TestCookiesAllowedAfterCreating(t *testing.T) {
 }
 
 // A passkey was created on the device while the gateway was away: the next press sends it, and no second one is made.
-func TestRestartWhileCreating(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", ""))
+func TestRestartWhileCreating(t *testing.T) { onEachStore(t, testRestartWhileCreating) }
+
+func testRestartWhileCreating(t *testing.T, on store) {
+	g := on.start(t, console("", ""))
 	p := g.visit("alice", options{}, calm)
 	p.open("/keys")
 	p.panel("create")

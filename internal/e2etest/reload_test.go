@@ -7,9 +7,10 @@ import (
 )
 
 // A reload in the middle of a ceremony: what was started before it is finished after it.
-func TestReloadDuringCeremony(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", ""))
+func TestReloadDuringCeremony(t *testing.T) { onEachStore(t, testReloadDuringCeremony) }
+
+func testReloadDuringCeremony(t *testing.T, on store) {
+	g := on.start(t, console("", ""))
 	p := g.visit("alice", options{}, calm)
 	p.register("Laptop")
 	p.open("/keys?x=1")

@@ -9,9 +9,10 @@ import (
 )
 
 // A session as docs/http.md describes it, by a client that is no browser.
-func TestSessionOverHTTP(t *testing.T) {
-	t.Parallel()
-	g := start(t, headerConsole("", "protect /admin/* {\nmax_age 5m\n}"))
+func TestSessionOverHTTP(t *testing.T) { onEachStore(t, testSessionOverHTTP) }
+
+func testSessionOverHTTP(t *testing.T, on store) {
+	g := on.start(t, headerConsole("", "protect /admin/* {\nmax_age 5m\n}"))
 	c := newClient(t, g, "carol")
 
 	answer := c.get("/admin/x")

@@ -20,9 +20,10 @@ func (p *person) cancel() {
 }
 
 // Two tabs stand on the challenge page; finishing in one lets the other go on without a prompt.
-func TestOtherTabGoesOn(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", "protect /keys/* {\n max_age 1h\n}"))
+func TestOtherTabGoesOn(t *testing.T) { onEachStore(t, testOtherTabGoesOn) }
+
+func testOtherTabGoesOn(t *testing.T, on store) {
+	g := on.start(t, console("", "protect /keys/* {\n max_age 1h\n}"))
 	p := g.visit("alice", options{})
 	p.register("Laptop")
 	p.key.Presence(false)
@@ -46,9 +47,10 @@ func TestOtherTabGoesOn(t *testing.T) {
 }
 
 // Two tabs in the middle of a ceremony each: both finish, whichever started first.
-func TestTabsDoNotDisturbEachOther(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", ""))
+func TestTabsDoNotDisturbEachOther(t *testing.T) { onEachStore(t, testTabsDoNotDisturbEachOther) }
+
+func testTabsDoNotDisturbEachOther(t *testing.T, on store) {
+	g := on.start(t, console("", ""))
 	p := g.visit("alice", options{}, calm)
 	p.register("Laptop")
 	q := p.sibling("alice", calm)
@@ -73,9 +75,10 @@ func TestTabsDoNotDisturbEachOther(t *testing.T) {
 }
 
 // A copy of a passkey answers out of turn: refused, said so, and audited as what it may be.
-func TestCopiedPasskey(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", ""))
+func TestCopiedPasskey(t *testing.T) { onEachStore(t, testCopiedPasskey) }
+
+func testCopiedPasskey(t *testing.T, on store) {
+	g := on.start(t, console("", ""))
 	p := g.visit("alice", options{}, calm)
 	p.register("Laptop")
 	q := p.sibling("alice", calm)
@@ -101,9 +104,10 @@ func TestCopiedPasskey(t *testing.T) {
 }
 
 // The same, while the person has no passkey: only one first passkey comes of it, and the other tab says what to do.
-func TestTwoTabsAtFirstUse(t *testing.T) {
-	t.Parallel()
-	g := start(t, console("", ""))
+func TestTwoTabsAtFirstUse(t *testing.T) { onEachStore(t, testTwoTabsAtFirstUse) }
+
+func testTwoTabsAtFirstUse(t *testing.T, on store) {
+	g := on.start(t, console("", ""))
 	p := g.visit("alice", options{}, calm)
 	q := p.sibling("alice", calm)
 	p.open("/a")
