@@ -133,10 +133,7 @@ func TestStartWithoutDynamoDB(t *testing.T) {
 		if _, err = without.step("GET", "/open", nil, 200); err != nil {
 			return err
 		}
-		if text := s.log.text(); !strings.Contains(text, s.says) {
-			return fmt.Errorf("the log does not say %q:\n%s", s.says, text)
-		}
-		return nil
+		return s.said(s.says)
 	})
 	for _, r := range f.upstream().take() {
 		if r.Target != "/open" {
@@ -160,6 +157,17 @@ func TestStartWithoutDynamoDB(t *testing.T) {
 		}
 		eventually(t, s.name+": the log says that all is well", func() bool { return strings.Contains(s.log.text(), "the tables are well again") })
 	}
+}
+
+// said holds that the store's own log says something.
+func (g *gateway) said(what string) error {
+	text := g.log.text()
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, `"logger":"stepgate.stores.dynamodb"`) && strings.Contains(line, what) {
+			return nil
+		}
+	}
+	return fmt.Errorf("stepgate.stores.dynamodb does not log %q:\n%s", what, text)
 }
 
 // forward makes the DynamoDB Local of all tests appear at another port.
