@@ -48,8 +48,8 @@ func TestImport(t *testing.T) {
 	}
 	lines := strings.SplitAfter(text, "\n")
 	damaged := lines[0] + lines[1] + strings.Replace(lines[2], `"version":1`, `"version":0`, 1) + lines[3] + lines[4]
-	says(1, "line 3: version is 0\n", damaged, "--dry-run", "-")
-	says(1, "line 3: version is 0; what is before it was imported, it and what follows was not", damaged, "-")
+	says(1, "line 3: version is out of range\n", damaged, "--dry-run", "-")
+	says(1, "line 3: version is out of range; what is before it was imported, it and what follows was not", damaged, "-")
 	says(1, "further users may be missing", lines[0]+lines[1]+lines[2]+lines[3][:20], "-")
 	says(0, "would import 1 user, 1 passkey; 2 users were there already\n", text, "--dry-run", "-")
 	says(0, "imported 1 user, 1 passkey; 2 users were there already\n", text, "-")

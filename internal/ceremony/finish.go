@@ -89,6 +89,8 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 	switch {
 	case !owned: // steps 5 and 6
 		return passkey.Passkey{}, passkey.PasskeyUnknown
+	case p.LastCeremony == record.ID: // the store gave out a challenge twice: it must never, and this is where it would count
+		return passkey.Passkey{}, passkey.ChallengeUsed
 	case p.BackupEligible != a.flags.HasBackupEligible(): // step 19
 		return passkey.Passkey{}, passkey.BackupFlagsInconsistent
 	case provedLevel(a.flags) < neededLevel(account, purpose): // step 5: it was not offered

@@ -182,7 +182,11 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 	}
 	if record.Action == passkey.FirstUse {
 		err := write(account)
-		if errors.Is(err, passkey.Conflict) { // somebody else was first
+		if errors.Is(err, passkey.Conflict) {
+			// Somebody else was first, unless there is still nobody: then the store was merely busy with this user.
+			if now, err := s.config.Store.Account(ctx, record.User); err != nil || now.User.Version == 0 {
+				return Registered{}, passkey.Conflict
+			}
 			err = passkey.RegistrationClosed
 		}
 		if err != nil {

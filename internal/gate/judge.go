@@ -52,7 +52,8 @@ type evidence struct {
 // judge opens the request's grant and holds it against a demand. Without a readable grant it asks the store nothing.
 //
 // Where the grant was made after the view of the user was read, a "revoked" or "removed" may be the view's fault
-// (another gateway's step-up): then the user is read once more. Only a genuine grant can cause that read.
+// (another gateway's step-up): then the user is read once more. Only a genuine grant can cause that read. The other
+// gateway's clock may be behind, as far as clocks are let be.
 func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.Decision, evidence, error) {
 	var e evidence
 	if x.cookies.grant == "" {
@@ -68,7 +69,7 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	now := g.cfg.Now()
 	decision := e.judge(x, demanded, seen, now)
 	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
-	if outdated && cached && e.grant.Latest() >= seen.readAt.UnixNano() {
+	if outdated && cached && e.grant.Latest() >= seen.readAt.Add(-policy.MaxSkew).UnixNano() {
 		if seen, err = b.Views.renew(x.context(), x.user); err != nil {
 			return policy.Decision{}, evidence{}, err
 		}

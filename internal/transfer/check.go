@@ -15,7 +15,8 @@ const (
 	maxPasskeys   = 100  // as many as max_passkeys can allow
 	maxPublicKey  = 2048 // bytes; RSA with the longest modulus that a registration accepts takes 1100
 	maxTransports = 16
-	maxText       = 32 // bytes of an attestation format (WebAuthn L3 §8.1) or a transport
+	maxVersion    = 1 << 53 // more changes than anybody makes; the highest possible could not be followed by another
+	maxText       = 32      // bytes of an attestation format (WebAuthn L3 §8.1) or a transport
 )
 
 // checkAccount refuses what the gateway could not have made: such a record comes from a damaged or edited file, or from
@@ -25,8 +26,8 @@ func checkAccount(account passkey.Account) error {
 	if err := passkey.CheckUser(u.Name); err != nil {
 		return errors.New("user is empty, too long, not UTF-8, or holds control characters")
 	}
-	if u.Version == 0 {
-		return errors.New("version is 0")
+	if u.Version == 0 || u.Version > maxVersion {
+		return errors.New("version is out of range")
 	}
 	if len(u.Handle) < 1 || len(u.Handle) > passkey.HandleLength {
 		return fmt.Errorf("handle has %d bytes, not 1 to %d", len(u.Handle), passkey.HandleLength)

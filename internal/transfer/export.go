@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -57,9 +58,9 @@ func openOutput(path, rpID string) (*os.File, position, error) {
 	if !errors.Is(err, fs.ErrExist) {
 		return nil, position{}, fmt.Errorf("making the export: %w", err)
 	}
-	info, err := os.Stat(path) // opening a pipe would block
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no regular file")
+	info, err := os.Lstat(path) // opening a pipe would block
+	if err == nil {
+		err = checkOurs(info)
 	}
 	if err == nil {
 		file, err = os.OpenFile(path, os.O_RDWR, 0)
@@ -67,7 +68,13 @@ func openOutput(path, rpID string) (*os.File, position, error) {
 	if err != nil {
 		return nil, position{}, fmt.Errorf("going on with %s: %w", path, err)
 	}
-	at, err := find(file, rpID)
+	// Once more, of the file that is open: what the path names may have changed.
+	var at position
+	if opened, statErr := file.Stat(); statErr != nil || !os.SameFile(info, opened) {
+		err = errors.Join(errors.New("it changed while it was opened"), statErr)
+	} else {
+		at, err = find(file, rpID)
+	}
 	if err == nil {
 		err = file.Truncate(at.offset)
 	}
@@ -78,6 +85,20 @@ func openOutput(path, rpID string) (*os.File, position, error) {
 		return nil, position{}, fmt.Errorf("going on with %s: %w", path, errors.Join(err, file.Close()))
 	}
 	return file, at, nil
+}
+
+// checkOurs refuses to go on with a file that an export of this user did not make: somebody else could have put it there to
+// read what is added, or with a passkey of theirs in somebody's account.
+func checkOurs(info fs.FileInfo) error {
+	switch mode := info.Mode(); {
+	case !mode.IsRegular():
+		return errors.New("it is no regular file")
+	case mode.Perm()&0o077 != 0 && runtime.GOOS != "windows": // Windows has no such bits and Go makes them up
+		return fmt.Errorf("its mode %#o lets others use it; remove it or name another", mode.Perm())
+	case !ownedByUs(info):
+		return errors.New("it belongs to somebody else; remove it or name another")
+	}
+	return nil
 }
 
 // find reads an unfinished export to its last whole line. It refuses any file whose first bytes are not an export's: of

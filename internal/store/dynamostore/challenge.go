@@ -69,17 +69,16 @@ func (s *Store) putChallenge(ctx context.Context, c passkey.Challenge) error {
 	_, err = s.db.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &s.db.challenges, Item: item, ConditionExpression: aws.String("attribute_not_exists(pk)"),
 		ReturnConsumedCapacity: s.db.capacity,
-	}, onlyAnswered(note))
+	}, onlyRefused(note))
 	var failed *types.ConditionalCheckFailedException
 	switch {
-	case err != nil && note.lost:
-		return errors.Join(ceremony.ErrUnsure, err)
-	case !errors.As(err, &failed):
-		return err
-	case note.unsure:
-		return nil // ids come from 32 random bytes: the record that is there is the one just written
+	case errors.As(err, &failed):
+		return errRepeated
+	case err != nil && note.made > 0 && !note.refused:
+		// Whoever asks begins again with another challenge. Not at once: what is in trouble must not get more to do.
+		return errors.Join(ceremony.ErrUnsure, err, wait(ctx, 1))
 	}
-	return errRepeated
+	return err
 }
 
 // Consume implements [ceremony.Store]: it deletes the challenge and reads the account at the same time.

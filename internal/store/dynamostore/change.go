@@ -191,6 +191,9 @@ func (s *Store) conflict(o outcome, next passkey.User) error {
 		return passkey.Conflict
 	}
 	before, err := s.decodeUser(o.item, next.Name)
+	if errors.Is(err, errImporting) {
+		return passkey.Conflict // the import was first
+	}
 	if err != nil {
 		return err
 	}

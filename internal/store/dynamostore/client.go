@@ -57,7 +57,6 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	answer, err := c.next.Do(r)
 	if note != nil {
 		note.made++
-		note.lost = note.lost || err != nil
 		note.refused = err == nil && answer.StatusCode >= 400 && answer.StatusCode < 500
 	}
 	return answer, err
@@ -68,7 +67,6 @@ type attempts struct {
 	made    int
 	refused bool // the last one was answered with a 4xx: it was not applied
 	unsure  bool // an attempt before the last one may have been applied, though no answer said so
-	lost    bool // an attempt had no answer at all: it may yet arrive
 }
 
 type attemptsKey struct{}
@@ -90,19 +88,20 @@ func newRetryer() aws.RetryerV2 {
 	})
 }
 
-// onlyAnswered makes another attempt only where every one before was answered, whatever the answer: a write without one may
-// still be on its way, and arrive when what it wrote has been used and deleted.
-func onlyAnswered(note *attempts) func(*dynamodb.Options) {
-	return func(o *dynamodb.Options) { o.Retryer = answered{newRetryer(), note} }
+// onlyRefused makes another attempt only where DynamoDB refused every one before. A write that it did not refuse may still be
+// on its way (a closed connection delivers what it has sent, an error may come from something in between), and arrive when
+// what it wrote has been used and deleted.
+func onlyRefused(note *attempts) func(*dynamodb.Options) {
+	return func(o *dynamodb.Options) { o.Retryer = refused{newRetryer(), note} }
 }
 
-type answered struct {
+type refused struct {
 	aws.RetryerV2
 	note *attempts
 }
 
-func (r answered) IsErrorRetryable(err error) bool {
-	return !r.note.lost && r.RetryerV2.IsErrorRetryable(err)
+func (r refused) IsErrorRetryable(err error) bool {
+	return r.note.refused && r.RetryerV2.IsErrorRetryable(err)
 }
 
 // pause returns how long to wait before another attempt: between half of it and all of it at random, so that those who

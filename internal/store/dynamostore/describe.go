@@ -127,7 +127,7 @@ func (db *DB) lookAtTTL(ctx context.Context, s spec, t *Table) {
 	if d == nil {
 		d = &types.TimeToLiveDescription{TimeToLiveStatus: types.TimeToLiveStatusDisabled}
 	}
-	t.TTLAttribute = aws.ToString(d.AttributeName)
+	t.TTLAttribute = printable(aws.ToString(d.AttributeName))
 	t.TTL = Off
 	switch d.TimeToLiveStatus {
 	case types.TimeToLiveStatusEnabled:
@@ -149,13 +149,13 @@ func (t *Table) ttlWarning(s spec) string {
 	case !s.expires && t.TTL == On:
 		return fmt.Sprintf("DANGER: the time to live of the passkeys' table %q is on, for the attribute %q: DynamoDB deletes passkeys and users whose records "+
 			"have that attribute. Switch it off: `aws dynamodb update-time-to-live --table-name %s --time-to-live-specification Enabled=false,AttributeName=%s`",
-			t.Name, t.TTLAttribute, t.Name, t.TTLAttribute)
+			t.Name, t.TTLAttribute, t.Name, shellWord(t.TTLAttribute))
 	case !s.expires:
 		return ""
 	case t.TTL == On && t.TTLAttribute != expiresAttribute:
 		return fmt.Sprintf("the time to live of the table %q is on for the attribute %q, not for %q, so expired challenges stay and are paid for. Switch it off "+
 			"(`aws dynamodb update-time-to-live --table-name %s --time-to-live-specification Enabled=false,AttributeName=%s`), and an hour later run `stepgate tables create`",
-			t.Name, t.TTLAttribute, expiresAttribute, t.Name, t.TTLAttribute)
+			t.Name, t.TTLAttribute, expiresAttribute, t.Name, shellWord(t.TTLAttribute))
 	case t.TTL == Off && t.TTLChanging:
 		return fmt.Sprintf("the time to live of the table %q is being switched off, so expired challenges stay and are paid for: "+
 			"`stepgate tables create` switches it on again, an hour later, as DynamoDB allows one change an hour", t.Name)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
@@ -162,10 +163,32 @@ func throttled(code string) bool {
 // briefly is an API error without what AWS adds in further lines: of a bad signature, the headers that were signed.
 func briefly(err smithy.APIError) string {
 	message, _, _ := strings.Cut(err.ErrorMessage(), "\n")
+	code, message := printable(err.ErrorCode()), printable(message)
 	if message == "" {
-		return err.ErrorCode()
+		return code
 	}
-	return fmt.Sprintf("%s (%.300s)", err.ErrorCode(), message)
+	return fmt.Sprintf("%s (%.300s)", code, message)
+}
+
+// printable is a server's text without what could play with an operator's terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// shellWord is a text as one word of a shell's command, for commands that people copy.
+func shellWord(text string) string {
+	plain := func(r rune) bool {
+		return r == '_' || r == '-' || r == '.' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+	}
+	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // credentials tells why there are none. Without it every call would fail with what the last place that the SDK looked at

@@ -117,7 +117,7 @@ func TestPassingFaultIsNotNoticed(t *testing.T) {
 				s.proxy.Inject(faulttest.Fault{Kind: kind, Operation: w.operation, Count: 3})
 				s.proxy.Inject(faulttest.Fault{Kind: kind, Operation: "Query", Count: 2})
 				err := w.do(s)
-				if w.name == "Begin" && (kind == faulttest.DropBefore || kind == faulttest.ResetBefore) {
+				if w.name == "Begin" && kind != faulttest.Throttle && kind != faulttest.RequestLimit {
 					refused(t, "Begin", err, passkey.StoreUnavailable) // see TestLateChallenge
 					if !errors.Is(err, ceremony.ErrUnsure) {
 						t.Errorf("%v does not say that the challenge may come yet", err)
@@ -144,17 +144,17 @@ func TestLostAnswerIsRecognised(t *testing.T) {
 				s.proxy.Inject(faulttest.Fault{Kind: kind, Operation: w.operation, Count: 2})
 				err := w.do(s)
 				attempts := 3
-				switch answered := kind == faulttest.Truncate || kind == faulttest.Garble; {
-				case w.name == "Begin" && !answered:
+				switch w.name {
+				case "Begin":
 					attempts = 1 // see TestLateChallenge
 					refused(t, "Begin", err, passkey.StoreUnavailable)
 					if !errors.Is(err, ceremony.ErrUnsure) {
 						t.Errorf("%v does not say that the challenge may come yet", err)
 					}
-				case w.name == "Consume":
+				case "Consume":
 					refused(t, "Consume", err, passkey.StoreUnavailable)
-				case err != nil:
-					t.Error(err)
+				default:
+					must(t, err)
 				}
 				if !w.applied(s) {
 					t.Error("it was not applied")
@@ -236,7 +236,7 @@ func TestLateChallenge(t *testing.T) {
 	_, err = service.FinishRegistration(t.Context(), bob, "Key", reply)
 	must(t, err)
 
-	for _, kind := range []faulttest.Kind{faulttest.Hold, faulttest.HoldAfter, faulttest.DropAfter} {
+	for _, kind := range []faulttest.Kind{faulttest.Hold, faulttest.HoldAfter, faulttest.DropAfter, faulttest.ServerError, faulttest.HTML503, faulttest.Truncate} {
 		s.proxy.Inject(faulttest.Fault{Operation: "PutItem", Count: 1, Kind: kind})
 		purpose := ceremony.Purpose{Action: passkey.StepUp, Level: passkey.Verified}
 		options, err := service.Start(t.Context(), bob, purpose)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -18,36 +19,38 @@ import (
 // have more than any transaction holds, so an import is several.
 const importedTogether = 4
 
-// Import implements [transfer.Store]. First the user's place is taken, by a record that nobody can read: from then on
+// Import implements [transfer.Store]. Each step has the store's budget. First the user's place is taken, by a record that nobody can read: from then on
 // nobody registers a first passkey, and a reader is told that the store is unavailable rather than half of the truth.
 // Then come the passkeys and their owners, and last the user record itself. Every step is conditioned on the place being
 // ours still. An import that was cut off is taken over by the next one of the same user handle.
 func (s *Store) Import(ctx context.Context, account passkey.Account) error {
-	return s.within(ctx, "importing user", account.User.Name, func(ctx context.Context) error {
+	place := place{s, account.User, rand.Text()}
+	step := func(do func(context.Context) error) error {
+		return s.within(ctx, "importing user", account.User.Name, do)
+	}
+	err := step(func(ctx context.Context) error {
 		if err := s.importable(account); err != nil {
 			return err
 		}
-		place := place{s, account.User, rand.Text()}
-		found, err := place.take(ctx)
+		return place.take(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	// What is there without a user record: an earlier import's, perhaps of a file that had others.
+	if err := step(func(ctx context.Context) error { return place.clear(ctx, account.Passkeys) }); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(account.Passkeys, importedTogether) {
+		err := step(func(ctx context.Context) error { return place.put(ctx, some) })
+		if errors.Is(err, passkey.PasskeyExists) {
+			return errors.Join(err, step(place.leave))
+		}
 		if err != nil {
 			return err
 		}
-		if found {
-			if err := place.clear(ctx, account.Passkeys); err != nil {
-				return err
-			}
-		}
-		for some := range slices.Chunk(account.Passkeys, importedTogether) {
-			err := place.put(ctx, some)
-			if errors.Is(err, passkey.PasskeyExists) {
-				return errors.Join(err, place.leave(ctx))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return place.finish(ctx)
-	})
+	}
+	return step(place.finish)
 }
 
 // importable refuses an account that could not be read back.
@@ -72,23 +75,20 @@ type place struct {
 	token string
 }
 
-// take writes the placeholder. found tells that an earlier import had been cut off.
-func (p place) take(ctx context.Context) (found bool, err error) {
-	out, err := p.db.client.PutItem(ctx, &dynamodb.PutItemInput{
+// take writes the placeholder. It is not repeated unless it was refused: one that comes late would take the place again.
+func (p place) take(ctx context.Context) error {
+	ctx, note := noting(ctx)
+	_, err := p.db.client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &p.db.passkeys, Item: p.encodeImporting(p.user, p.token),
 		ConditionExpression:       aws.String("attribute_not_exists(pk) OR (v = :importing AND handle = :handle)"),
 		ExpressionAttributeValues: attributes{":importing": number(importing), ":handle": binary(p.user.Handle)},
-		ReturnValues:              types.ReturnValueAllOld,
 		ReturnConsumedCapacity:    p.db.capacity,
-	})
+	}, onlyRefused(note))
 	var failed *types.ConditionalCheckFailedException
 	if errors.As(err, &failed) {
-		return false, passkey.Conflict
+		return passkey.Conflict
 	}
-	if err != nil {
-		return false, err
-	}
-	return len(out.Attributes) > 0, nil
+	return err
 }
 
 // mine is the condition of every further step.
@@ -181,7 +181,7 @@ func (p place) clear(ctx context.Context, keep []passkey.Passkey) error {
 		return err
 	}
 	for _, item := range items {
-		if key, ok := item[sortKey].(*types.AttributeValueMemberS); !ok || key.Value == userRecordKey {
+		if key, ok := item[sortKey].(*types.AttributeValueMemberS); !ok || !strings.HasPrefix(key.Value, passkeyRecordsKey) {
 			continue
 		}
 		left, err := p.decodePasskey(item, p.user.Name, nil)

@@ -120,6 +120,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		o.Retryer = newRetryer()
 		o.APIOptions = append(o.APIOptions, observing(opts.Observe))
 	})
+	if base := db.client.Options().BaseEndpoint; base != nil {
+		db.endpoint = *base // perhaps of AWS_ENDPOINT_URL: messages say where it really goes
+	}
 	db.close = sync.OnceValue(func() error {
 		close(db.closing)
 		db.watcher.Wait()
@@ -163,7 +166,7 @@ func CheckRegion(region string) error {
 // CheckEndpoint tells whether a text is the URL of a service: http or https, a host, and nothing behind it.
 func CheckEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
-	if err == nil && u.User != nil { // not quoted: it may hold a password
+	if strings.Contains(endpoint, "@") { // not quoted: it may hold a password
 		return errors.New("an endpoint holds no user or password: credentials come from the AWS SDK's chain")
 	}
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
