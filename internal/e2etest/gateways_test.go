@@ -137,6 +137,7 @@ func TestGatewaysOnOneDynamoDB(t *testing.T) {
 			}
 			winner := once(t, "registration_closed authorization_needed", at, func(c *client) (reply, error) { return c.send("POST", account, bodies[c]) })
 			at[winner.index].g.audited("passkey_registered", "")
+			at[1-winner.index].g.audited("ceremony_refused", winner.code)
 			ids, err := at[0].passkeys()
 			must(t, err)
 			if len(ids) != 1 {
@@ -199,13 +200,14 @@ func TestGatewaysOnOneDynamoDB(t *testing.T) {
 type one struct {
 	answers []reply
 	index   int
+	code    string // that the other one got
 }
 
 // once lets two clients do something at the same instant and holds that one succeeds and the other is refused with one of
 // these codes.
 func once(t *testing.T, codes string, at []*client, do func(*client) (reply, error)) one {
 	t.Helper()
-	o := one{make([]reply, 2), -1}
+	o := one{answers: make([]reply, 2), index: -1}
 	failures := make([]error, 2)
 	together(
 		func() { o.answers[0], failures[0] = do(at[0]) },
@@ -224,6 +226,7 @@ func once(t *testing.T, codes string, at []*client, do func(*client) (reply, err
 		if !slices.Contains(strings.Fields(codes), got.Code) || answer.grants() {
 			t.Fatalf("%d %+v %v, want %s", answer.status, got, answer.header["Set-Cookie"], codes)
 		}
+		o.code = got.Code
 	}
 	if o.index < 0 {
 		t.Fatalf("nobody succeeded: %s, %s", o.answers[0].body, o.answers[1].body)

@@ -27,7 +27,7 @@ type try struct {
 // acknowledged counts as used up; every other write is recognised by the next attempt as its own.
 func TestDynamoDBLosesAnswers(t *testing.T) {
 	t.Parallel()
-	f := newFaulty(t)
+	f := newFaulty(t, "revocation_lag 0s")
 	var mu sync.Mutex
 	bodies := map[string]map[string]any{} // of requests begun before the fault, by user
 	ids := map[string]string{}
@@ -60,7 +60,8 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 	finish := func(c *client) (reply, error) { return c.finish(kept(c)) }
 	usedUp := func(c *client) error {
 		answer, err := finish(c)
-		if err = errors.Join(err, answer.refused(409, "challenge_used")); err != nil {
+		err = errors.Join(err, answer.refused(409, "challenge_used"), f.recorded("ceremony_refused", "challenge_used", c.user))
+		if err != nil {
 			return err
 		}
 		return recovered(c)
@@ -68,7 +69,7 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 	down := func(do func(c *client) (reply, error)) func(c *client) error {
 		return func(c *client) error {
 			answer, err := do(c)
-			return errors.Join(err, answer.unavailable())
+			return errors.Join(err, answer.unavailable(), f.recorded("(ceremony|request)_refused", "store_unavailable", c.user))
 		}
 	}
 	well := func(status int, do func(c *client) (reply, error)) func(c *client) error {
@@ -119,13 +120,13 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 	oldGrant := func(reason string) func(c *client) error {
 		return func(c *client) error {
 			answer, err := c.send("GET", "/keys", nil, "Cookie", kept(c)["grant"].(string))
-			return errors.Join(err, answer.refused(401, reason))
+			return errors.Join(err, answer.refused(401, reason), f.recorded("step_up_required", reason, c.user))
 		}
 	}
 
 	forged := func(c *client) error {
 		answer, err := finish(c)
-		return errors.Join(err, answer.refused(403, "signature_invalid"))
+		return errors.Join(err, answer.refused(403, "signature_invalid"), f.recorded("ceremony_refused", "signature_invalid", c.user))
 	}
 
 	tries := []try{
@@ -180,7 +181,8 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 			always: down(register),
 			after: func(c *client) error {
 				answer, err := c.send("POST", account+"/options", map[string]any{"name": "Another"})
-				return errors.Join(err, answer.refused(403, "authorization_needed"), has("Key")(c))
+				return errors.Join(err, answer.refused(403, "authorization_needed"),
+					f.recorded("ceremony_refused", "authorization_needed", c.user), has("Key")(c))
 			},
 		},
 		{
@@ -226,7 +228,8 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 			once: well(204, remove), always: down(remove),
 			after: func(c *client) error {
 				answer, err := c.send("GET", "/keys", nil) // the grant is the removed passkey's
-				return errors.Join(err, answer.refused(401, "grant_passkey_removed"), has("USB")(c))
+				return errors.Join(err, answer.refused(401, "grant_passkey_removed"),
+					f.recorded("step_up_required", "grant_passkey_removed", c.user), has("USB")(c))
 			},
 		},
 		{
@@ -252,7 +255,7 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 	}
 
 	var wait sync.WaitGroup
-	turns := make(chan struct{}, 6) // more would keep DynamoDB Local busy for longer than a request waits
+	turns := make(chan struct{}, few)
 	run := func(try try, kind faulttest.Kind, count int, lost string) {
 		c := newClient(t, f.gateway, fmt.Sprintf("%s-%v-%s", try.name, kind, lost))
 		wait.Go(func() {
@@ -298,7 +301,7 @@ func (try try) run(f faulty, c *client, kind faulttest.Kind, count int) error {
 // What goes wrong for a moment goes unnoticed: nobody gets anything but what they would have got anyway.
 func TestDynamoDBStumbles(t *testing.T) {
 	t.Parallel()
-	f := newFaulty(t)
+	f := newFaulty(t, "revocation_lag 0s")
 	operations := []string{"Query", "PutItem", "DeleteItem", "UpdateItem", "TransactWriteItems"}
 	acknowledged := slices.DeleteFunc(slices.Clone(operations), func(o string) bool { return o == "DeleteItem" })
 	type stumble struct {
@@ -320,7 +323,7 @@ func TestDynamoDBStumbles(t *testing.T) {
 	}
 
 	var wait sync.WaitGroup
-	turns := make(chan struct{}, 6)
+	turns := make(chan struct{}, few)
 	for i, s := range stumbles {
 		c := newClient(t, f.gateway, fmt.Sprintf("user-%d-%v", i, s.kind))
 		wait.Go(func() {
