@@ -42,6 +42,32 @@ type Account struct {
 	Passkeys []Passkey
 }
 
+// AccountOf makes an account of a user record and passkey records, oldest first. They must agree: a passkey without a line
+// in the user's list would escape every limit, and one without a record, or of another name, could not be told apart.
+func AccountOf(user User, passkeys []Passkey) (account Account, agree bool) {
+	place := make(map[string]int, len(user.Passkeys))
+	for i, ref := range user.Passkeys {
+		place[string(ref.ID)] = i
+	}
+	found := make(map[string]bool, len(passkeys))
+	for _, p := range passkeys {
+		if i, listed := place[string(p.ID)]; !listed || user.Passkeys[i].Folded != FoldName(p.Name) {
+			return Account{}, false
+		}
+		found[string(p.ID)] = true
+	}
+	if len(found) != len(passkeys) || len(found) != len(user.Passkeys) {
+		return Account{}, false
+	}
+	slices.SortFunc(passkeys, func(a, b Passkey) int {
+		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+			return c
+		}
+		return place[string(a.ID)] - place[string(b.ID)]
+	})
+	return Account{User: user, Passkeys: passkeys}, true
+}
+
 // Passkey returns the account's passkey with this credential id.
 func (a Account) Passkey(credentialID []byte) (Passkey, bool) {
 	for _, p := range a.Passkeys {
@@ -115,6 +141,16 @@ func (u User) InEpoch(e Epoch) User {
 	next := u.next()
 	next.Epoch = e
 	return next
+}
+
+// Named tells what the list says of a passkey: whether it is there, and whether under this name.
+func (u User) Named(credentialID []byte, name string) (listed, named bool) {
+	for _, r := range u.Passkeys {
+		if bytes.Equal(r.ID, credentialID) {
+			return true, r.Folded == FoldName(name)
+		}
+	}
+	return false, false
 }
 
 func (u User) next() User {

@@ -31,6 +31,9 @@ func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passk
 		if err := checkList(before, next, nil, p.ID); err != nil {
 			return err
 		}
+		if _, named := next.Named(p.ID, p.Name); !named {
+			return errList
+		}
 		if err := t.putUser(next); err != nil {
 			return err
 		}
@@ -51,6 +54,9 @@ func (s *Store) Rename(ctx context.Context, next passkey.User, credentialID []by
 		}
 		if err := checkList(before, next, nil, nil); err != nil {
 			return err
+		}
+		if _, named := next.Named(credentialID, name); !named {
+			return errList
 		}
 		if err := t.putUser(next); err != nil {
 			return err
@@ -141,10 +147,13 @@ func checkList(before, next passkey.User, removed, added []byte) error {
 	slices.SortFunc(want, bytes.Compare)
 	slices.SortFunc(have, bytes.Compare)
 	if !slices.EqualFunc(want, have, bytes.Equal) {
-		return fmt.Errorf("%w: the user's list of passkeys does not fit the change", passkey.Internal)
+		return errList
 	}
 	return nil
 }
+
+// errList is a caller's mistake.
+var errList = fmt.Errorf("%w: the user's list of passkeys does not fit the change", passkey.Internal)
 
 // isSame tells whether a record's last ceremony is the one that is being written. No ceremony is the same as none.
 func isSame(stored, writing string) bool { return stored == writing && writing != "" }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -36,14 +35,13 @@ func (s *Store) Account(ctx context.Context, user string) (passkey.Account, erro
 	return account, nil
 }
 
-// account reads a user and their passkeys, oldest first. The user's list and the records must agree: a passkey without
-// a line in the list would escape every limit, and one without a record could not be used.
+// account reads a user and their passkeys, oldest first.
 func (t tx) account(name string) (passkey.Account, error) {
 	user, err := t.user(name)
 	if err != nil {
 		return passkey.Account{}, err
 	}
-	account := passkey.Account{User: user}
+	var passkeys []passkey.Passkey
 	prefix := t.passkeyPrefix(name)
 	cursor := t.bucket.Cursor()
 	for key, value := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
@@ -54,27 +52,12 @@ func (t tx) account(name string) (passkey.Account, error) {
 		if !bytes.Equal(key, t.passkeyKey(name, p.ID)) {
 			return passkey.Account{}, errMisplaced
 		}
-		account.Passkeys = append(account.Passkeys, p)
+		passkeys = append(passkeys, p)
 	}
-
-	place := make(map[string]int, len(user.Passkeys))
-	for i, ref := range user.Passkeys {
-		place[string(ref.ID)] = i
-	}
-	for _, p := range account.Passkeys {
-		if _, listed := place[string(p.ID)]; !listed {
-			return passkey.Account{}, errDisagree
-		}
-	}
-	if len(place) != len(user.Passkeys) || len(place) != len(account.Passkeys) {
+	account, agree := passkey.AccountOf(user, passkeys)
+	if !agree {
 		return passkey.Account{}, errDisagree
 	}
-	slices.SortFunc(account.Passkeys, func(a, b passkey.Passkey) int {
-		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-			return c
-		}
-		return place[string(a.ID)] - place[string(b.ID)]
-	})
 	return account, nil
 }
 

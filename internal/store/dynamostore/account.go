@@ -3,7 +3,6 @@ package dynamostore
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -71,11 +70,11 @@ func (s *Store) query(ctx context.Context, partition string) (items []attributes
 	}
 }
 
-// assemble makes the account of a user's items, passkeys oldest first. The user's list and the records must agree: a
-// passkey without a line in the list would escape every limit, and one without a record could not be used. Records of
-// kinds that it does not know are no part of the account.
+// assemble makes the account of a user's items, passkeys oldest first. Records of kinds that it does not know are no part
+// of the account.
 func (s *Store) assemble(items []attributes, name string) (passkey.Account, error) {
-	account := passkey.Account{User: passkey.User{Name: name}}
+	user := passkey.User{Name: name}
+	var passkeys []passkey.Passkey
 	for _, item := range items {
 		key, ok := item[sortKey].(*types.AttributeValueMemberS)
 		if !ok {
@@ -84,35 +83,20 @@ func (s *Store) assemble(items []attributes, name string) (passkey.Account, erro
 		var err error
 		switch {
 		case key.Value == userRecordKey:
-			account.User, err = s.decodeUser(item, name)
+			user, err = s.decodeUser(item, name)
 		case strings.HasPrefix(key.Value, passkeyRecordsKey):
 			var p passkey.Passkey
 			p, err = s.decodePasskey(item, name, nil)
-			account.Passkeys = append(account.Passkeys, p)
+			passkeys = append(passkeys, p)
 		}
 		if err != nil {
 			return passkey.Account{}, err
 		}
 	}
-
-	place := make(map[string]int, len(account.User.Passkeys))
-	for i, ref := range account.User.Passkeys {
-		place[string(ref.ID)] = i
-	}
-	for _, p := range account.Passkeys {
-		if i, listed := place[string(p.ID)]; !listed || account.User.Passkeys[i].Folded != passkey.FoldName(p.Name) {
-			return passkey.Account{}, errDisagree
-		}
-	}
-	if len(place) != len(account.User.Passkeys) || len(place) != len(account.Passkeys) {
+	account, agree := passkey.AccountOf(user, passkeys)
+	if !agree {
 		return passkey.Account{}, errDisagree
 	}
-	slices.SortFunc(account.Passkeys, func(a, b passkey.Passkey) int {
-		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-			return c
-		}
-		return place[string(a.ID)] - place[string(b.ID)]
-	})
 	return account, nil
 }
 

@@ -1,11 +1,9 @@
 package dynamostore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -16,7 +14,7 @@ import (
 // Register implements [ceremony.Store].
 func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passkey) error {
 	return s.within(ctx, "registering passkey", next.Name, func(ctx context.Context) error {
-		if !lists(next, p.ID) {
+		if _, named := next.Named(p.ID, p.Name); !named {
 			return errList
 		}
 		user, err := s.putUser(next, len(next.Passkeys)-1)
@@ -61,8 +59,8 @@ func (s *Store) Rename(ctx context.Context, next passkey.User, credentialID []by
 		if err != nil {
 			return err
 		}
-		if name == "" {
-			return fmt.Errorf("%w: a passkey needs a name", passkey.Internal)
+		if listed, named := next.Named(credentialID, name); listed && !named {
+			return errList
 		}
 		failed, err := s.transact(ctx, user, types.TransactWriteItem{Update: &types.Update{
 			TableName: &s.db.passkeys, Key: s.passkeyKey(next.Name, credentialID),
@@ -85,7 +83,7 @@ func (s *Store) Rename(ctx context.Context, next passkey.User, credentialID []by
 // Remove implements [ceremony.Store]. It refuses as Rename does.
 func (s *Store) Remove(ctx context.Context, next passkey.User, credentialID []byte) error {
 	return s.within(ctx, "removing passkey", next.Name, func(ctx context.Context) error {
-		if lists(next, credentialID) {
+		if listed, _ := next.Named(credentialID, ""); listed {
 			return errList
 		}
 		user, err := s.putUser(next, len(next.Passkeys)+1)
@@ -136,10 +134,6 @@ func (s *Store) Revoke(ctx context.Context, next passkey.User) error {
 
 // errList is a caller's mistake: the list of passkeys is what limits are decided on.
 var errList = fmt.Errorf("%w: the user's list of passkeys does not fit the change", passkey.Internal)
-
-func lists(u passkey.User, credentialID []byte) bool {
-	return slices.ContainsFunc(u.Passkeys, func(ref passkey.Ref) bool { return bytes.Equal(ref.ID, credentialID) })
-}
 
 // putUser is the part of a transaction that every limit and race is decided by: the user record replaces the one that it
 // was made from, which lists so many passkeys, and no other.

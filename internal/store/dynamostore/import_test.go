@@ -104,3 +104,18 @@ func TestLateImport(t *testing.T) {
 	must(t, err)
 	same(t, "account", got, passkey.Account{User: passkey.User{Name: "bob"}})
 }
+
+// What could not be read back is not written.
+func TestImportMistakes(t *testing.T) {
+	s := newTables(t).open(dynamostore.Options{}).For(rpID)
+	ctx, other := t.Context(), newPasskey("phone")
+	for name, err := range map[string]error{
+		"importing nobody":           s.Import(ctx, passkey.Account{User: passkey.User{Name: "bob", Handle: []byte("handle")}}),
+		"importing without a handle": s.Import(ctx, passkey.Account{User: passkey.User{Name: "bob", Version: 1}}),
+		"importing what is not listed": s.Import(ctx, passkey.Account{
+			User: passkey.User{Name: "bob", Version: 1, Handle: []byte("handle")}, Passkeys: []passkey.Passkey{other},
+		}),
+	} {
+		refused(t, name, err, passkey.Internal)
+	}
+}

@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) ceremony.Store) {
 		"challenge/kept":          testFailedCheckKeepsChallenge,
 		"challenge/one winner":    testConsumeOnce,
 		"challenge/no passkeys":   testBeginWithoutPasskeys,
+		"challenge/repeated":      testRepeatedChallenge,
 		"account/never seen":      testNeverSeen,
 		"account/complete":        testAccountComplete,
 		"account/hostile names":   testHostileNames,
@@ -58,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) ceremony.Store) {
 		"use/concurrent renaming": testUseWhileRenaming,
 		"use/concurrent removal":  testUseWhileRemoving,
 		"context":                 testContext,
+		"mistakes":                testMistakes,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
