@@ -25,8 +25,9 @@ type try struct {
 
 // Each write in turn is applied and its answer lost, once and for good. A challenge whose consumption nobody
 // acknowledged counts as used up; every other write is recognised by the next attempt as its own.
+//
+// It is not parallel to others, see [few].
 func TestDynamoDBLosesAnswers(t *testing.T) {
-	t.Parallel()
 	f := newFaulty(t, "revocation_lag 0s")
 	var mu sync.Mutex
 	bodies := map[string]map[string]any{} // of requests begun before the fault, by user
@@ -257,11 +258,14 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 	var wait sync.WaitGroup
 	turns := make(chan struct{}, few)
 	run := func(try try, kind faulttest.Kind, count int, lost string) {
-		c := newClient(t, f.gateway, fmt.Sprintf("%s-%v-%s", try.name, kind, lost))
 		wait.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			if err := try.run(f, c, kind, count); err != nil {
+			c, err := f.person(fmt.Sprintf("%s-%v-%s", try.name, kind, lost), try.prepare)
+			if err == nil {
+				err = try.run(f, c, kind, count)
+			}
+			if err != nil {
 				t.Errorf("%s, %v, %s: %v", try.name, kind, lost, err)
 			}
 		})
@@ -279,28 +283,26 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 }
 
 func (try try) run(f faulty, c *client, kind faulttest.Kind, count int) error {
-	if err := try.prepare(c); err != nil {
-		return fmt.Errorf("before: %w", err)
-	}
 	lift := f.afflict(c.user, kind, count, try.operation)
 	defer lift()
+	while := try.always
 	if count == 1 {
-		if err := try.once(c); err != nil {
-			return err
-		}
-	} else if err := try.always(c); err != nil {
+		while = try.once
+	}
+	if err := while(c); err != nil {
 		return err
 	}
 	lift()
-	if err := try.after(c); err != nil {
+	if err := patiently(func() error { return try.after(c) }); err != nil {
 		return fmt.Errorf("after: %w", err)
 	}
 	return nil
 }
 
 // What goes wrong for a moment goes unnoticed: nobody gets anything but what they would have got anyway.
+//
+// It is not parallel to others, see [few].
 func TestDynamoDBStumbles(t *testing.T) {
-	t.Parallel()
 	f := newFaulty(t, "revocation_lag 0s")
 	operations := []string{"Query", "PutItem", "DeleteItem", "UpdateItem", "TransactWriteItems"}
 	acknowledged := slices.DeleteFunc(slices.Clone(operations), func(o string) bool { return o == "DeleteItem" })

@@ -59,8 +59,9 @@ func (l *load) count(name string) *atomic.Int64 {
 
 // Two gateways are stopped and started in turn while people go on using the console through the load balancer. Nobody
 // gets a wrong answer: not one request is refused that should pass, or passes that should not.
+//
+// It is not parallel to others, see [few].
 func TestRollingRestart(t *testing.T) {
-	t.Parallel()
 	const clients, rounds = 6, 3
 	f := newFleet(t, 2)
 	f.start(draining())
