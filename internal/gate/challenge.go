@@ -149,6 +149,7 @@ func (g *Gate) setGrant(x *exchange, b *Backend, proof ceremony.Proof) {
 	}
 	fresh.Forget(g.cfg.Now().Add(-g.keep()).UnixNano())
 	fresh.Add(grant.Proof{Passkey: passkeyID(proof.Passkey.ID), Level: proof.Level, At: proof.At.UnixNano()})
+	g.cfg.Meter.Minted(proof.Level)
 	maxAge := int(min(seconds(g.keep()), math.MaxInt32))
 	http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, fresh.Seal(b.Grants), maxAge))
 }

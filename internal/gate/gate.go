@@ -53,6 +53,8 @@ type Config struct {
 	// Backend returns what opens with the store. An error means that it is not open: protected routes answer 503.
 	Backend func() (*Backend, error)
 	Audit   audit.Recorder
+	Meter   Meter       // default: counts nothing
+	Judging Judging     // default: nobody is told
 	Logger  *zap.Logger // for failures; may be nil
 	Now     func() time.Time
 }
@@ -137,6 +139,9 @@ func New(cfg Config) (*Gate, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
 	}
+	if cfg.Meter == nil {
+		cfg.Meter = noMeter{}
+	}
 	if cfg.Backend == nil || cfg.Audit == nil {
 		return nil, errors.New("gate: no backend or audit recorder given")
 	}
@@ -199,9 +204,16 @@ func CheckPath(path string) error {
 // gateway's own addresses are served; an open rule lets the rest of the checks be; then origin, user and session, and
 // the grant against the rule's demand.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (Passed, bool) {
+	x := &exchange{w: w, r: r, in: in}
+	passed, ok := g.serve(x)
+	g.count(x, ok)
+	return passed, ok
+}
+
+func (g *Gate) serve(x *exchange) (Passed, bool) {
+	r, in := x.r, x.in
 	o, originRefusal := g.originOf(r, in)
-	presented := g.scrub(r, o == nil || o.secure)
-	x := &exchange{w: w, r: r, in: in, cookies: presented, origin: o}
+	x.cookies, x.origin = g.scrub(r, o == nil || o.secure), o
 
 	reading, refusal := checkRequest(r, in.Original)
 	if refusal != "" || reading == ambiguous || reading == debatable && !g.cfg.LetDebatable {
@@ -216,6 +228,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (Passe
 		return Passed{}, false
 	}
 	if rest, own := g.ownPath(in.Original.Path); own {
+		x.own = true
 		g.serveOwn(x, rest, originRefusal)
 		return Passed{}, false
 	}
@@ -239,7 +252,9 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (Passe
 
 // Refuse answers a request that the edge itself can't let through, and records why.
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, in *Request, refusal passkey.Refusal) {
-	g.refuse(&exchange{w: w, r: r, in: in}, refusal)
+	x := &exchange{w: w, r: r, in: in}
+	g.refuse(x, refusal)
+	g.count(x, false)
 }
 
 // exchange is one request under judgement.
@@ -254,6 +269,10 @@ type exchange struct {
 	user    string          // once known
 	session passkey.Digest  // of the first-factor session
 	store   context.Context // bounds the store calls; nil where Views alone does
+
+	own     bool            // it is for one of the gateway's own addresses
+	refused passkey.Refusal // what was answered; "" for no refusal
+	lacking passkey.Refusal // what was wrong with the grant of a request that must step up
 }
 
 // context returns the context for store calls.

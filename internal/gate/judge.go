@@ -62,20 +62,38 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	if err := e.grant.Open(b.Grants, x.cookies.grant); err != nil {
 		return policy.Decision{Reason: passkey.GrantUnreadable}, e, nil
 	}
-	seen, cached, err := b.Views.get(x.context(), x.user)
+	seen := b.Views.held(x.user)
+	if seen != nil {
+		decision := e.judge(x, demanded, seen, g.cfg.Now())
+		outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
+		if !outdated || e.grant.Latest() < seen.readAt.Add(-policy.MaxSkew).UnixNano() {
+			return decision, e, nil
+		}
+	}
+	decision, err := g.judgeAnew(x, b, demanded, &e, seen != nil)
 	if err != nil {
 		return policy.Decision{}, evidence{}, err
 	}
-	now := g.cfg.Now()
-	decision := e.judge(x, demanded, seen, now)
-	outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
-	if outdated && cached && e.grant.Latest() >= seen.readAt.Add(-policy.MaxSkew).UnixNano() {
-		if seen, err = b.Views.renew(x.context(), x.user); err != nil {
-			return policy.Decision{}, evidence{}, err
-		}
-		decision = e.judge(x, demanded, seen, now)
-	}
 	return decision, e, nil
+}
+
+// judgeAnew holds the grant against the user as the store has them: as it had them within the lag, or later than now.
+func (g *Gate) judgeAnew(x *exchange, b *Backend, demanded policy.Demand, e *evidence, later bool) (decision policy.Decision, err error) {
+	ctx := x.context()
+	if g.cfg.Judging != nil {
+		asking, end := g.cfg.Judging(ctx)
+		defer func() { end(judged(decision, err)) }()
+		ctx = asking
+	}
+	read := b.Views.read
+	if later {
+		read = b.Views.renew
+	}
+	seen, err := read(ctx, x.user)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	return e.judge(x, demanded, seen, g.cfg.Now()), nil
 }
 
 func (e *evidence) judge(x *exchange, demanded policy.Demand, seen *view, now time.Time) policy.Decision {

@@ -42,6 +42,7 @@ type world struct {
 	store   *faultyStore
 	clock   *clocktest.Clock
 	audit   *events
+	meter   *tally
 
 	mu       sync.Mutex
 	upstream []*http.Request
@@ -79,7 +80,7 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), store: &faultyStore{Store: db.For(rpID)}}
+	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), meter: new(tally), store: &faultyStore{Store: db.For(rpID)}}
 	w.backend = w.newBackend(5 * time.Second)
 	config := gate.Config{
 		RPName: "Example", Origins: []string{console, aws},
@@ -98,7 +99,7 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 			}
 			return w.backend, nil
 		},
-		Audit: w.audit, Now: w.clock.Now,
+		Audit: w.audit, Meter: w.meter, Now: w.clock.Now,
 	}
 	for _, change := range changes {
 		change(&config)
@@ -325,7 +326,7 @@ func want(t testing.TB, response *http.Response, status int) []byte {
 func (b *browser) refused(status int, code passkey.Refusal, send func() *http.Response) {
 	t, w := b.w.t, b.w
 	t.Helper()
-	before, seen := w.reached(), w.audit.count()
+	before, seen, counted := w.reached(), w.audit.count(), w.meter.len()
 	response := send()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -360,6 +361,7 @@ func (b *browser) refused(status int, code passkey.Refusal, send func() *http.Re
 	if events[0].Reason != reason {
 		t.Errorf("audited as %q, answered as %q", events[0].Reason, reason)
 	}
+	w.meter.refusedOnce(t, counted, code, reason)
 }
 
 // needsStepUp checks that a request was told to step up for this reason.
@@ -414,6 +416,7 @@ type faultyStore struct {
 	fail      atomic.Bool
 	reads     atomic.Int64
 	unbounded atomic.Int64 // calls without a time limit, or one over the budget
+	look      func(context.Context)
 }
 
 // bounded counts a call whose context lets it take too long.
@@ -438,6 +441,9 @@ func (s *faultyStore) err() error {
 func (s *faultyStore) Account(ctx context.Context, user string) (passkey.Account, error) {
 	s.reads.Add(1)
 	s.bounded(ctx)
+	if s.look != nil {
+		s.look(ctx)
+	}
 	if err := s.err(); err != nil {
 		return passkey.Account{}, err
 	}

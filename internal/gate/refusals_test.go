@@ -11,10 +11,13 @@ import (
 )
 
 // onlyReasons are refusals that stand beside the code step_up_required and never alone.
-var onlyReasons = map[passkey.Refusal]bool{
-	passkey.GrantMissing: true, passkey.GrantUnreadable: true, passkey.GrantOtherUser: true, passkey.GrantOtherOrigin: true, passkey.GrantOtherSession: true,
-	passkey.GrantRevoked: true, passkey.GrantPasskeyRemoved: true, passkey.GrantLevel: true, passkey.GrantStale: true, passkey.GrantFromFuture: true,
-}
+var onlyReasons = func() map[passkey.Refusal]bool {
+	reasons := map[passkey.Refusal]bool{}
+	for _, reason := range GrantReasons() {
+		reasons[reason] = true
+	}
+	return reasons
+}()
 
 // Every refusal of the closed list has an answer, and every answer a refusal.
 func TestAnswersAreComplete(t *testing.T) {
@@ -56,5 +59,14 @@ func TestAnswersAreComplete(t *testing.T) {
 		if !listed[refusal] {
 			t.Errorf("%s is not in the list", refusal)
 		}
+	}
+	for _, reason := range Reasons() {
+		if !listed[reason] {
+			t.Errorf("%s labels metrics and is no refusal", reason)
+		}
+		delete(listed, reason)
+	}
+	if len(listed) > 0 {
+		t.Errorf("these label no metrics: %v", listed)
 	}
 }

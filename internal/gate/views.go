@@ -29,7 +29,11 @@ type view struct {
 // Views caches users' state for at most the revocation lag. A removed passkey or revoked grant is honoured for no longer
 // than that; a lag of 0 reads at every request. Safe for concurrent use.
 type Views struct {
-	read    func(ctx context.Context, user string) (passkey.Account, error)
+	// Count, if it is set before the first use, is told where each view came from. It must be quick and safe for
+	// concurrent use.
+	Count func(Source)
+
+	account func(ctx context.Context, user string) (passkey.Account, error)
 	now     func() time.Time
 	lag     time.Duration
 	timeout time.Duration
@@ -46,18 +50,39 @@ func NewViews(read func(ctx context.Context, user string) (passkey.Account, erro
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return &Views{read: read, now: now, lag: lag, timeout: timeout, cache: cache}
+	return &Views{account: read, now: now, lag: lag, timeout: timeout, cache: cache}
 }
 
-// get returns a view that was younger than the lag when it was asked for, and whether it was there already. It asks the
-// store only when it has none; concurrent requests for one user share one read.
-func (v *Views) get(ctx context.Context, user string) (known *view, cached bool, err error) {
-	floor := v.now().Add(-v.lag)
-	if known := v.cached(user, floor); known != nil {
-		return known, true, nil
+// Source is where a view came from. The list is closed.
+type Source string
+
+// The sources.
+const (
+	Cached     Source = "cached" // it was there, and young enough
+	Read       Source = "read"   // the store was asked for it
+	Shared     Source = "shared" // another request was asking for it, or just had
+	Unreadable Source = "error"  // there is none: the store did not say
+)
+
+func (v *Views) count(source Source) {
+	if v.Count != nil {
+		v.Count(source)
 	}
-	known, err = v.refresh(ctx, user, floor)
-	return known, false, err
+}
+
+// held returns a view that is younger than the lag, if there is one. It asks nobody.
+func (v *Views) held(user string) *view {
+	known := v.cached(user, v.now().Add(-v.lag))
+	if known != nil {
+		v.count(Cached)
+	}
+	return known
+}
+
+// read returns a view that was younger than the lag when it was asked for. Concurrent requests for one user share one
+// read.
+func (v *Views) read(ctx context.Context, user string) (*view, error) {
+	return v.refresh(ctx, user, v.now().Add(-v.lag))
 }
 
 // renew returns a view that was read after now.
@@ -78,32 +103,50 @@ func (v *Views) cached(user string, floor time.Time) *view {
 // a flight under way may have read before a revocation that was acknowledged since. Otherwise a flight under way will do
 // if it began after floor; if not, those who wait share the next one.
 func (v *Views) refresh(ctx context.Context, user string, floor time.Time) (*view, error) {
+	known, asked, err := v.share(ctx, user, floor)
+	switch {
+	case err != nil:
+		v.count(Unreadable)
+	case asked:
+		v.count(Read)
+	default:
+		v.count(Shared)
+	}
+	return known, err
+}
+
+// share is refresh, and reports whether the view was read for this very request.
+func (v *Views) share(ctx context.Context, user string, floor time.Time) (known *view, asked bool, err error) {
 	if v.lag <= 0 {
-		return v.load(ctx, user)
+		known, err = v.load(ctx, user)
+		return known, true, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	for range 3 { // one under way, the next, and one for bad luck
+		flew := new(bool)
 		flight := v.flights.DoChan(user, func() (any, error) {
 			if known := v.cached(user, floor); known != nil {
 				return known, nil // the flight before this one has just ended
 			}
+			*flew = true
 			// One caller going away must not fail the others; the read has its own time limit.
 			return v.load(context.WithoutCancel(ctx), user)
 		})
 		select {
 		case result := <-flight:
 			if result.Err != nil {
-				return nil, result.Err
+				return nil, false, result.Err
 			}
 			if read := result.Val.(*view); read.readAt.After(floor) {
-				return read, nil
+				return read, *flew, nil
 			}
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		}
 	}
-	return v.load(ctx, user) // a clock that jumps back puts every read before floor
+	known, err = v.load(ctx, user) // a clock that jumps back puts every read before floor
+	return known, true, err
 }
 
 func (v *Views) load(ctx context.Context, user string) (*view, error) {
@@ -111,7 +154,7 @@ func (v *Views) load(ctx context.Context, user string) (*view, error) {
 	defer cancel()
 	changes := v.changes.Load()
 	readAt := v.now() // the age counts from before the read
-	account, err := v.read(ctx, user)
+	account, err := v.account(ctx, user)
 	if err != nil {
 		return nil, err
 	}

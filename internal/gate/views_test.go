@@ -36,6 +36,15 @@ func (f *fakeAccounts) read(ctx context.Context, user string) (passkey.Account, 
 
 func newClock() *clocktest.Clock { return clocktest.New(time.Unix(1_800_000_000, 0)) }
 
+// get is what a judgement does: it takes the view that is held, or asks for one.
+func (v *Views) get(ctx context.Context, user string) (known *view, cached bool, err error) {
+	if known := v.held(user); known != nil {
+		return known, true, nil
+	}
+	known, err = v.read(ctx, user)
+	return known, false, err
+}
+
 func epochOf(t *testing.T, v *Views) byte {
 	t.Helper()
 	got, _, err := v.get(t.Context(), "alice")
@@ -222,4 +231,61 @@ func TestViewsJoinNoOldRead(t *testing.T) {
 	if epoch := <-second; epoch != 1 {
 		t.Errorf("the second caller got epoch %d, read before they asked", epoch)
 	}
+}
+
+// Each view is counted once, for where it came from.
+func TestViewsCount(t *testing.T) {
+	accounts, clock := &fakeAccounts{}, newClock()
+	failing := errors.New("made up")
+	var fail atomic.Bool
+	v := NewViews(func(ctx context.Context, user string) (passkey.Account, error) {
+		if fail.Load() {
+			return passkey.Account{}, failing
+		}
+		return accounts.read(ctx, user)
+	}, 5*time.Second, time.Minute, clock.Now)
+	var mu sync.Mutex
+	counts := map[Source]int{}
+	v.Count = func(source Source) {
+		mu.Lock()
+		defer mu.Unlock()
+		counts[source]++
+	}
+	wants := func(cached, read, shared, unreadable int) {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		want := map[Source]int{Cached: cached, Read: read, Shared: shared, Unreadable: unreadable}
+		for source, n := range want {
+			if counts[source] != n {
+				t.Errorf("%s: %d, want %d", source, counts[source], n)
+			}
+		}
+		counts = map[Source]int{}
+	}
+	epochOf(t, v)
+	wants(0, 1, 0, 0)
+	epochOf(t, v)
+	wants(1, 0, 0, 0)
+	fail.Store(true)
+	v.Forget("alice")
+	if _, _, err := v.get(t.Context(), "alice"); !errors.Is(err, failing) {
+		t.Error(err)
+	}
+	wants(0, 0, 0, 1)
+	fail.Store(false)
+
+	accounts.hold, accounts.held = make(chan struct{}), make(chan struct{}, 1)
+	var both sync.WaitGroup
+	both.Go(func() { _, _, _ = v.get(context.WithoutCancel(t.Context()), "alice") })
+	<-accounts.held
+	both.Go(func() { _, _, _ = v.get(context.WithoutCancel(t.Context()), "alice") })
+	time.Sleep(20 * time.Millisecond) // where the second comes too late all the same, it finds the view
+	close(accounts.hold)
+	both.Wait()
+	mu.Lock()
+	counts[Shared] += counts[Cached]
+	counts[Cached] = 0
+	mu.Unlock()
+	wants(0, 1, 1, 0)
 }
