@@ -67,3 +67,24 @@ func (g *Gate) routeTo(r *http.Request, target string) (policy.Rule, error) {
 	}
 	return rule, err
 }
+
+// Taken is how [Gate.Serve] takes a request, before it asks who sent it: for one of the gateway's own addresses, refused
+// whatever the rules say, or else by the rule that decides.
+type Taken struct {
+	Own     bool
+	Refused bool
+	Rule    policy.Rule
+}
+
+// Take tells how Serve takes a request, for whoever explains a configuration without serving it.
+func (g *Gate) Take(r *http.Request, original *url.URL) (Taken, error) {
+	how, refusal := checkRequest(r, original)
+	if refusal != "" || how == ambiguous || how == debatable && !g.cfg.LetDebatable || looksWellKnown(original.Path) {
+		return Taken{Refused: true}, nil
+	}
+	if _, own := g.ownPath(original.Path); own {
+		return Taken{Own: true}, nil
+	}
+	rule, err := g.route(r, original, how)
+	return Taken{Rule: rule}, err
+}
