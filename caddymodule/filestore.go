@@ -77,7 +77,7 @@ func (f *openFile) Destruct() error { return f.db.Close() }
 // Open implements [Store].
 func (s *FileStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
 	value, _, err := openFiles.LoadOrNew(s.path, func() (caddy.Destructor, error) {
-		db, err := boltstore.Open(s.path, boltstore.Options{Logger: liveLogger()})
+		db, err := boltstore.Open(s.path, boltstore.Options{Logger: liveLogger(s.CaddyModule())})
 		if err != nil {
 			return nil, err
 		}

@@ -12,7 +12,7 @@ import (
 
 // The store's logger was made under a configuration whose log file is closed by now; it writes to the present one's.
 func TestLiveLoggerFollowsReloads(t *testing.T) {
-	logger := liveLogger().With(zap.String("file", "x.db"))
+	logger := liveLogger(FileStore{}.CaddyModule()).With(zap.String("file", "x.db"))
 	folder := t.TempDir()
 	t.Cleanup(func() { _ = caddy.Stop() })
 	for _, name := range []string{"first", "second"} {
