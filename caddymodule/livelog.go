@@ -10,7 +10,9 @@ import (
 
 // liveLogger writes to the log of whatever configuration is in force. What survives reloads needs it: the logger of the
 // configuration that opened it may write to a file that was closed since. It bears the name of the store's module.
-func liveLogger(module caddy.ModuleInfo) *zap.Logger { return zap.New(liveCore{}).Named(string(module.ID)) }
+func liveLogger(module caddy.ModuleInfo) *zap.Logger {
+	return zap.New(liveCore{}).Named(string(module.ID))
+}
 
 type liveCore struct{ fields []zap.Field }
 
