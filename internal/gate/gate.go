@@ -271,8 +271,8 @@ type exchange struct {
 	store   context.Context // bounds the store calls; nil where Views alone does
 
 	own     bool            // it is for one of the gateway's own addresses
-	refused passkey.Refusal // what was answered; "" for no refusal
-	lacking passkey.Refusal // what was wrong with the grant of a request that must step up
+	lacking bool            // it must step up: refused is what was wrong with its grant
+	refused passkey.Refusal // why it was refused; "" if it was not
 }
 
 // context returns the context for store calls.

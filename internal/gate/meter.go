@@ -80,8 +80,8 @@ func (g *Gate) count(x *exchange, passed bool) {
 		g.cfg.Meter.Judged(Open, "")
 	case passed:
 		g.cfg.Meter.Judged(Allowed, "")
-	case x.lacking != "":
-		g.cfg.Meter.Judged(StepUp, x.lacking)
+	case x.lacking:
+		g.cfg.Meter.Judged(StepUp, x.refused)
 	default:
 		g.cfg.Meter.Judged(ResultOf(x.refused, Failed), x.refused)
 	}

@@ -96,7 +96,7 @@ func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 // what a person sent from a form gets a page that leads there; everything else gets a problem (RFC 9470), never a
 // redirect, which a script would follow into HTML.
 func (g *Gate) requireStepUp(x *exchange, b *Backend, reason passkey.Refusal) {
-	x.lacking = reason
+	x.lacking, x.refused = true, reason
 	event := x.event(audit.StepUpRequired)
 	event.Reason, event.Level = reason, x.rule.Demand.Level.String()
 	g.cfg.Audit.Record(event)
