@@ -101,6 +101,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.open = sync.OnceValues(a.openBackend)
+	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
 
 	if err := a.check(); err != nil {
 		return fmt.Errorf("stepgate: %w", err)
@@ -261,14 +264,15 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 		return nil, err
 	}
 	config := a.service
-	config.Store = opened.Store
+	config.Store = watchedStore{opened.Store, metrics}
 	service, err := ceremony.New(config)
 	if err != nil {
 		return nil, err
 	}
+	views := gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now)
+	views.Count = metrics.viewed
 	return &gate.Backend{
-		Ceremonies: service, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter,
-		Views: gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now),
+		Ceremonies: watchedCeremonies{service, metrics}, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter, Views: views,
 	}, nil
 }
 

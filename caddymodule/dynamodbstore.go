@@ -107,7 +107,7 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 	options := s.options
 	key := strings.Join([]string{options.Region, options.Endpoint, options.PasskeysTable, options.ChallengesTable}, "\n")
 	value, _, err := openTables.LoadOrNew(key, func() (caddy.Destructor, error) {
-		options.Logger = liveLogger(s.CaddyModule())
+		options.Logger, options.Observe = liveLogger(s.CaddyModule()), metrics.observeDynamoDB
 		db, err := dynamostore.Open(ctx, options)
 		if err != nil {
 			return nil, err

@@ -135,7 +135,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
 		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys,
-		Backend: app.backend, Audit: audit.Log{Logger: h.logger.Named("audit")}, Logger: h.logger,
+		Backend: app.backend, Audit: audit.Log{Logger: h.logger.Named("audit")}, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("stepgate: %w", err)
