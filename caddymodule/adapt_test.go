@@ -70,7 +70,7 @@ func parsed(t testing.TB, text []byte) any {
 func ours(t *testing.T, config []byte) any {
 	t.Helper()
 	apps := parsed(t, config).(map[string]any)["apps"].(map[string]any)
-	return map[string]any{"app": apps["stepgate"], "handlers": handlersIn(apps["http"], func(name string) bool { return name == "stepgate" })}
+	return map[string]any{"app": apps["stepgate"], "handlers": handlersIn(apps["http"], func(name string) bool { return strings.HasPrefix(name, "stepgate") })}
 }
 
 // handlersIn lists the handlers that want picks, in the order in which a request meets them.

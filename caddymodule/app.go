@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,6 +89,9 @@ type App struct {
 	opened *OpenStore // to be released
 	closed bool
 
+	ready      *readiness
+	storeReady func(context.Context) error // the opened store's; nil: it does not say
+
 	handlers int           // how many handlers this app has, for their names
 	longest  time.Duration // the longest maximum age of all their rules; final once everything is provisioned
 }
@@ -101,6 +105,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	a.open = sync.OnceValues(a.openBackend)
+	a.ready = &readiness{check: a.isReady, now: time.Now, logger: a.logger}
 	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("stepgate: %w", err)
 	}
@@ -239,7 +244,7 @@ func (a *App) openBackend() (*gate.Backend, error) {
 	if err != nil {
 		return nil, errors.Join(err, opened.Release())
 	}
-	a.opened = opened
+	a.opened, a.storeReady = opened, opened.Ready
 	return backend, nil
 }
 
@@ -248,7 +253,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	if keys == nil {
 		var err error
 		if keys, err = opened.Keys(); err != nil {
-			return nil, err
+			return nil, marked{err, errKeysMissing}
 		}
 	}
 	grants, err := keys.Sealer(grant.ForGrant, a.RPID)

@@ -91,6 +91,7 @@ var openTables = caddy.NewUsagePool()
 // openDB is a client and what must survive a reload with it.
 type openDB struct {
 	db      *dynamostore.DB
+	tables  *tablesLook
 	limiter *gate.Limiter
 }
 
@@ -115,7 +116,8 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 		if err := db.Watch(ctx); err != nil {
 			return nil, errors.Join(err, db.Close())
 		}
-		return &openDB{db: db, limiter: gate.NewLimiter()}, nil
+		tables := &tablesLook{check: db.Check, now: time.Now, next: time.Now().Add(lookWrong)} // Watch has just looked
+		return &openDB{db: db, tables: tables, limiter: gate.NewLimiter()}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -124,6 +126,7 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 	return &OpenStore{
 		Store:   open.db.For(rpID),
 		Limiter: open.limiter,
+		Ready:   func(ctx context.Context) error { return open.ready(ctx, rpID) },
 		Release: func() error {
 			_, err := openTables.Delete(key)
 			return err

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -91,6 +92,7 @@ func (s *FileStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
 		Store:   file.db.For(rpID),
 		Limiter: file.limiter,
 		Keys:    func() (*grant.Keys, error) { return keysBeside(s.path, logger) },
+		Ready:   func(ctx context.Context) error { return answers(ctx, file.db.For(rpID)) },
 		Release: func() error {
 			_, err := openFiles.Delete(s.path)
 			return err

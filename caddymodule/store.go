@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+
 	"go.uber.org/zap"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
@@ -28,6 +30,11 @@ type OpenStore struct {
 
 	// Keys returns keys kept beside the store, made when there are none. Nil for a store that is shared.
 	Keys func() (*grant.Keys, error)
+
+	// Ready tells, for health checks, whether the store can be read now: nil if it can. It must end soon after its context
+	// does, and be cheap: it is called about once a second. An error that wraps [ErrTablesWrong] says that waiting won't
+	// mend it. Its text goes to the log alone. May fail, but not panic, after Release. Nil for a store that does not say.
+	Ready func(ctx context.Context) error
 
 	// Release gives back what Open acquired. Called exactly once. Requests may still be running: from then on, the
 	// store's methods may fail, but must not panic.

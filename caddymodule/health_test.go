@@ -1,0 +1,152 @@
+package caddymodule_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/caddymodule"
+)
+
+// ask sends a request to a site of this gateway, without any first factor.
+func (g *gateway) ask(method, host, path string) (*http.Response, string) {
+	g.t.Helper()
+	r, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", g.port, path), nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	r.Host = fmt.Sprintf("%s:%d", host, g.port)
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return answer, string(body)
+}
+
+const healthSite = "http://health.localhost:$PORT {\nstepgate_health\n}\n"
+
+func TestHealth(t *testing.T) {
+	g := newGateway(t)
+	g.load(site("", proxy) + healthSite + "http://below.localhost:$PORT {\nhandle_path /healthz/* {\nstepgate_health\n}\nrespond teapot 418\n}\n")
+	for _, test := range []struct {
+		method, host, path string
+		status             int
+		body               string
+	}{
+		{"GET", "health.localhost", "/live", 200, `{"status":"live"}` + "\n"},
+		{"HEAD", "health.localhost", "/live", 200, ""},
+		{"GET", "health.localhost", "/ready", 200, `{"status":"ready"}` + "\n"},
+		{"HEAD", "health.localhost", "/ready", 200, ""},
+		{"GET", "health.localhost", "/ready?verbose", 200, `{"status":"ready"}` + "\n"},
+		{"GET", "health.localhost", "/", 404, ""},
+		{"GET", "health.localhost", "/READY", 404, ""},
+		{"GET", "health.localhost", "/ready/", 404, ""},
+		{"GET", "health.localhost", "/.stepgate/passkeys", 404, ""},
+		{"POST", "health.localhost", "/ready", 405, ""},
+		{"OPTIONS", "health.localhost", "/live", 405, ""},
+		{"GET", "below.localhost", "/healthz/ready", 200, `{"status":"ready"}` + "\n"},
+		{"GET", "below.localhost", "/ready", 418, "teapot"},
+	} {
+		answer, body := g.ask(test.method, test.host, test.path)
+		if answer.StatusCode != test.status || body != test.body {
+			t.Errorf("%s %s: %d %q, want %d %q", test.method, test.path, answer.StatusCode, body, test.status, test.body)
+		}
+		if test.status == 418 {
+			continue
+		}
+		if answer.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s %s: headers %v", test.method, test.path, answer.Header)
+		}
+		if test.status == 200 && (answer.Header.Get("Content-Type") != "application/json" || answer.ContentLength <= 0) {
+			t.Errorf("%s %s: headers %v", test.method, test.path, answer.Header)
+		}
+		if test.status == 405 && answer.Header.Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s %s: headers %v", test.method, test.path, answer.Header)
+		}
+	}
+	g.reached(0)
+}
+
+func init() { caddy.RegisterModule(silentStore{}) }
+
+// silentStore is a store of another package that does not say whether it is ready.
+type silentStore struct{ countingStore }
+
+func (silentStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "stepgate.stores.silent", New: func() caddy.Module { return new(silentStore) }}
+}
+
+func (s *silentStore) Open(rpID string, logger *zap.Logger) (*caddymodule.OpenStore, error) {
+	open, err := s.countingStore.Open(rpID, logger)
+	if err == nil && open.Ready != nil {
+		err = fmt.Errorf("it says")
+	}
+	return open, err
+}
+
+func TestHealthOfStoreThatDoesNotSay(t *testing.T) {
+	g := newGateway(t)
+	config, _, err := adapt(g.fill(options("", "") + site("", proxy) + healthSite))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := parsed(t, config).(map[string]any)
+	tree["apps"].(map[string]any)["stepgate"].(map[string]any)["store"] = map[string]any{"module": "silent", "path": filepath.Join(g.folder, "silent.db")}
+	if err := g.loadJSON(encoded(t, tree)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, body := g.ask("GET", "health.localhost", "/ready"); answer.StatusCode != 200 {
+		t.Errorf("%d %s", answer.StatusCode, body)
+	}
+}
+
+// While Caddy waits for its shutdown_delay, requests are served and no more are wanted.
+func TestHealthWhileShuttingDown(t *testing.T) {
+	g := newGateway(t)
+	if err := g.reload(options("shutdown_delay 2s\n", ""), site("", proxy)+healthSite); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := g.ask("GET", "health.localhost", "/ready"); answer.StatusCode != 200 {
+		t.Fatalf("%d", answer.StatusCode)
+	}
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); _ = caddy.Stop() }()
+	deadline := time.Now().Add(time.Second)
+	for {
+		answer, body := g.ask("GET", "health.localhost", "/ready")
+		if answer.StatusCode == 503 && strings.Contains(body, `"shutting_down"`) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d %s", answer.StatusCode, body)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if answer, _ := g.ask("GET", "health.localhost", "/live"); answer.StatusCode != 200 {
+		t.Errorf("/live: %d", answer.StatusCode)
+	}
+	<-stopped
+}
+
+func TestHealthWithoutRelyingParty(t *testing.T) {
+	g := newGateway(t)
+	config, _, err := adapt(g.fill("{\nadmin off\nauto_https off\n}\n" + healthSite))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.loadJSON(config); err == nil || !strings.Contains(err.Error(), "no relying party is configured") {
+		t.Errorf("%v", err)
+	}
+}
