@@ -29,7 +29,7 @@ type step struct {
 }
 
 func (w watchedCeremonies) step(ctx context.Context, name string, kind passkey.Kind, action passkey.Action) (context.Context, *step) {
-	ctx, span := startSpan(ctx, "stepgate ceremony")
+	ctx, span := startSpan(ctx, "ceremony", "")
 	span.set("step", name)
 	span.set("kind", kind.String())
 	return ctx, &step{w.meters, kind, action, time.Now(), span}

@@ -21,7 +21,7 @@ type watchedStore struct {
 // watch starts to watch a call. The function that it returns must be told how it ended.
 func (s watchedStore) watch(ctx context.Context, operation string) (context.Context, func(error)) {
 	began := time.Now()
-	ctx, span := startSpan(ctx, "stepgate store "+operation)
+	ctx, span := startSpan(ctx, "store", operation)
 	return ctx, func(err error) {
 		refusal := refusalIn(err)
 		result := string(ceremonyOK)

@@ -20,10 +20,14 @@ type span struct{ trace.Span }
 
 // startSpan starts a span below the request's own, with that one's provider: there is no other configuration of tracing
 // than Caddy's. The context that it returns makes later spans its children.
-func startSpan(ctx context.Context, name string) (context.Context, span) {
+func startSpan(ctx context.Context, about, detail string) (context.Context, span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
 		return ctx, span{}
+	}
+	name := "stepgate " + about
+	if detail != "" {
+		name += " " + detail
 	}
 	ctx, started := parent.TracerProvider().Tracer(tracer).Start(ctx, name)
 	return ctx, span{started}
@@ -57,7 +61,7 @@ func untraced(gate.Result, passkey.Refusal) {}
 
 // traceJudgement is a [gate.Judging].
 func traceJudgement(ctx context.Context) (context.Context, func(gate.Result, passkey.Refusal)) {
-	ctx, span := startSpan(ctx, "stepgate judge")
+	ctx, span := startSpan(ctx, "judge", "")
 	if span.Span == nil {
 		return ctx, untraced
 	}
