@@ -3,6 +3,7 @@ package assets_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stepgate/stepgate/assets"
 	"github.com/stepgate/stepgate/internal/browsertest"
@@ -29,6 +30,21 @@ func TestAccessibility(t *testing.T) {
 		reach func()
 	}{
 		{"challenge", func() { show(func(c *console) {}); tab.Wait(state("ready")) }},
+		{"challenge with days left", func() {
+			show(func(c *console) {
+				c.challenge.Passkeys, c.challenge.Suitable, c.challenge.FirstUse = 0, 0, true
+				c.challenge.EnforceFrom, c.challenge.DaysLeft = time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC), 9
+			})
+			tab.Wait(state("ready"))
+		}},
+		{"account with days left", func() {
+			show(func(c *console) {
+				c.account.Passkeys, c.account.FirstUse = nil, true
+				c.account.EnforceFrom, c.account.DaysLeft = time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC), 1
+			})
+			open("/passkeys")
+			tab.Wait(state("ready"))
+		}},
 		{"challenge POST, stale, long", func() {
 			show(func(c *console) {
 				c.challenge.Method, c.challenge.Because = "POST", "grant_stale"

@@ -7,6 +7,9 @@ type Common struct {
 	Prefix string // the gateway's own path, without a slash at the end, for example /.stepgate
 	RPName string // the relying party's name, for example "Example operations"
 	User   string // who the first factor says the person is; "" where unknown
+
+	EnforceFrom time.Time // from when on protected pages open only with a passkey, where that is yet to come
+	DaysLeft    int       // until then, begun ones counted; 0 where nothing is to come
 }
 
 // Challenge is the page where a person steps up.

@@ -109,20 +109,25 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 //		bind_session    <placeholder>
 //		path            <prefix>
 //		ambiguous_paths refuse|strictest
-//		mode            enforce
+//		mode            enforce|if_enrolled|report
+//		enforce_from    <time>
 //		max_age         <duration>
 //		level           present|verified|device_bound
 //		open            <matcher...>
 //		protect         <matcher...> {
-//			max_age <duration>
-//			level   <level>
+//			max_age      <duration>
+//			level        <level>
+//			mode         <mode>
+//			enforce_from <time>
 //		}
 //		protect {
 //			match {
 //				<matcher> <arguments...>
 //			}
-//			max_age <duration>
-//			level   <level>
+//			max_age      <duration>
+//			level        <level>
+//			mode         <mode>
+//			enforce_from <time>
 //		}
 //	}
 //
@@ -160,9 +165,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 			}
 		default:
 			var known bool
-			known, err = parseDemand(h.Dispenser, word, &handler.MaxAge, &handler.Level, &handler.Mode)
+			known, err = parseDemand(h.Dispenser, word, &handler.MaxAge, &handler.Level, &handler.Mode, &handler.EnforceFrom)
 			if !known && err == nil {
-				err = h.Errf("unknown word %q in stepgate: it has user, fold_user, bind_session, path, ambiguous_paths, mode, max_age, level, open and protect", word)
+				err = h.Errf("unknown word %q in stepgate: it has user, fold_user, bind_session, path, ambiguous_paths, mode, enforce_from, max_age, level, open and protect", word)
 			}
 		}
 		if err != nil {
@@ -206,12 +211,12 @@ func parseRule(h httpcaddyfile.Helper) (*Rule, error) {
 		if rule.Action == "open" {
 			return nil, h.Errf("an open rule demands nothing, so it does not take %q", word)
 		}
-		known, err := parseDemand(h.Dispenser, word, &rule.MaxAge, &rule.Level, &rule.Mode)
+		known, err := parseDemand(h.Dispenser, word, &rule.MaxAge, &rule.Level, &rule.Mode, &rule.EnforceFrom)
 		if err != nil {
 			return nil, err
 		}
 		if !known {
-			return nil, h.Errf("unknown word %q in a rule: it has match, max_age, level and mode", word)
+			return nil, h.Errf("unknown word %q in a rule: it has match, max_age, level, mode and enforce_from", word)
 		}
 	}
 	if len(rule.MatchRaw) == 0 {
@@ -241,7 +246,7 @@ func matcherOf(h httpcaddyfile.Helper) (caddy.ModuleMap, error) {
 }
 
 // parseDemand reads the words that block and rules share. It reports whether word was one of them.
-func parseDemand(d *caddyfile.Dispenser, word string, maxAge **caddy.Duration, level, mode *string) (bool, error) {
+func parseDemand(d *caddyfile.Dispenser, word string, maxAge **caddy.Duration, level, mode, enforceFrom *string) (bool, error) {
 	switch word {
 	case "max_age":
 		return true, durationArg(d, maxAge, checkMaxAge)
@@ -249,6 +254,8 @@ func parseDemand(d *caddyfile.Dispenser, word string, maxAge **caddy.Duration, l
 		return true, oneArg(d, level, checkLevel)
 	case "mode":
 		return true, oneArg(d, mode, checkMode)
+	case "enforce_from":
+		return true, oneArg(d, enforceFrom, checkEnforceFrom)
 	case "once":
 		return true, d.Err(notBuilt("once", "max_age").Error())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
 )
 
 // The checks of single values. The Caddyfile and the JSON configuration share them, so that neither accepts what the
@@ -127,13 +128,20 @@ func checkCounter(how string) error {
 }
 
 func checkMode(mode string) error {
-	switch mode {
-	case "", "enforce":
-		return nil
-	case "if_enrolled", "report":
-		return notBuilt("mode "+mode, "mode enforce")
+	if _, known := modes[mode]; !known {
+		return fmt.Errorf("%q: must be enforce, if_enrolled or report", mode)
 	}
-	return fmt.Errorf("%q: must be enforce", mode)
+	return nil
+}
+
+var modes = map[string]policy.Mode{"": policy.Enforce, "enforce": policy.Enforce, "if_enrolled": policy.IfEnrolled, "report": policy.Report}
+
+// checkEnforceFrom accepts an instant as RFC 3339 writes it. Not a day: that begins at another time wherever a person is.
+func checkEnforceFrom(text string) error {
+	if _, err := time.Parse(time.RFC3339, text); err != nil {
+		return fmt.Errorf("%q is no time with a zone as RFC 3339 writes it, for example 2026-12-01T09:00:00Z", text)
+	}
+	return nil
 }
 
 func checkAmbiguousPaths(how string) error {

@@ -61,8 +61,15 @@ type Handler struct {
 	// Default: `refuse`.
 	AmbiguousPaths string `json:"ambiguous_paths,omitempty"`
 
-	// Whether the rules are enforced. Only `enforce` is built yet. Default: `enforce`.
+	// How far the rules are enforced. `enforce`: whoever lacks a step-up is stopped. `if_enrolled`: people without a
+	// passkey are let through, everybody else is asked. `report`: nobody is stopped; what would have happened is logged and
+	// counted. `{http.stepgate.would}` says what an enforced rule would have done: allow, step_up, or the code of a
+	// refusal. Default: `enforce`.
 	Mode string `json:"mode,omitempty"`
+
+	// From when on the mode `enforce` is in force, for example `2026-12-01T09:00:00Z` (RFC 3339). Until then it is as
+	// `if_enrolled`, and the pages count down the days. Default: at once.
+	EnforceFrom string `json:"enforce_from,omitempty"`
 
 	// The rules, tried in order; the first that matches decides. What none matches is protected with the block's own
 	// demand.
@@ -103,9 +110,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Once {
 		return fmt.Errorf("stepgate: %w", notBuilt("once", "max_age"))
 	}
-	if err := checkMode(h.Mode); err != nil {
-		return fmt.Errorf("stepgate: mode: %w", err)
-	}
 	if err := checkAmbiguousPaths(h.AmbiguousPaths); err != nil {
 		return fmt.Errorf("stepgate: ambiguous_paths: %w", err)
 	}
@@ -117,8 +121,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("stepgate: bind_session: %w", err)
 		}
 	}
-	block := policy.Demand{Level: passkey.Verified, MaxAge: 15 * time.Minute}
-	if block, err = overlay(block, h.MaxAge, h.Level); err != nil {
+	block := policy.Rule{Name: "default", Demand: policy.Demand{Level: passkey.Verified, MaxAge: 15 * time.Minute}}
+	if block.Demand, err = overlay(block.Demand, h.MaxAge, h.Level); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
+	if block.Mode, block.From, err = enforced(policy.Rule{}, h.Mode, h.EnforceFrom); err != nil {
 		return fmt.Errorf("stepgate: %w", err)
 	}
 	routes := make([]gate.Route, 0, len(h.Rules))
@@ -131,7 +138,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.gate, err = gate.New(gate.Config{
 		RPName: app.service.RPName, Origins: app.Origins, Longest: app.longestAge,
-		Path: h.Path, Rules: routes, Default: policy.Rule{Name: "default", Demand: block},
+		Path: h.Path, Rules: routes, Default: block,
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
 		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys,
@@ -215,6 +222,8 @@ func placeholders(passed gate.Passed) caddy.ReplacerFunc {
 			return passed.Level, true
 		case "time":
 			return passed.Time, true
+		case "would":
+			return passed.Would, true
 		}
 		return nil, false
 	}

@@ -73,7 +73,7 @@ func newMeters() *meters {
 	level := label{"level", []string{passkey.Present.String(), passkey.Verified.String(), passkey.DeviceBound.String(), passkey.Attested.String()}}
 
 	m.judged = m.counter("requests_judged_total", "Requests on their way to an upstream, by what the gate decided.",
-		label{"result", texts([]gate.Result{gate.Open, gate.Allowed, gate.StepUp, gate.Refused, gate.Failed})}, reason)
+		label{"result", texts([]gate.Result{gate.Open, gate.Allowed, gate.StepUp, gate.Refused, gate.Failed, gate.WouldStep, gate.WouldRefuse})}, reason)
 	m.own = m.counter("own_requests_total", "Requests for the gateway's own addresses.",
 		label{"result", texts([]gate.Result{gate.Served, gate.Refused, gate.Failed})}, reason)
 	m.rateLimited = m.counter("rate_limited_total", "Requests that were refused because there were too many.").WithLabelValues()

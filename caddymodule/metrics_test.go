@@ -95,7 +95,7 @@ func TestLabelsAreClosed(t *testing.T) {
 	m := newMeters()
 	strange := passkey.Refusal("a store of another package says alice@example.com")
 	for _, reason := range append(gate.Reasons(), "", strange) {
-		for _, result := range []gate.Result{gate.Open, gate.Allowed, gate.StepUp, gate.Refused, gate.Failed} {
+		for _, result := range []gate.Result{gate.Open, gate.Allowed, gate.StepUp, gate.Refused, gate.Failed, gate.WouldStep, gate.WouldRefuse} {
 			m.Judged(result, reason)
 		}
 		for _, result := range []gate.Result{gate.Served, gate.Refused, gate.Failed} {

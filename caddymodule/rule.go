@@ -32,15 +32,18 @@ type Rule struct {
 	// How strong it must be: `present`, `verified` or `device_bound`. Default: the block's.
 	Level string `json:"level,omitempty"`
 
-	// Whether the rule is enforced. Only `enforce` is built yet. Default: the block's.
+	// How far the rule is enforced: `enforce`, `if_enrolled` or `report`, as for the block. Default: the block's.
 	Mode string `json:"mode,omitempty"`
+
+	// From when on it is enforced, as for the block. Default: the block's, where the rule is in the mode `enforce`.
+	EnforceFrom string `json:"enforce_from,omitempty"`
 
 	// Not built yet: refused.
 	Once bool `json:"once,omitempty"`
 }
 
 // provision turns the rule into the gate's form. index is its place in the block, from 0.
-func (rule *Rule) provision(ctx caddy.Context, block policy.Demand, index int) (gate.Route, error) {
+func (rule *Rule) provision(ctx caddy.Context, block policy.Rule, index int) (gate.Route, error) {
 	fail := func(err error) (gate.Route, error) {
 		return gate.Route{}, fmt.Errorf("stepgate: rules[%d]: %w", index, err)
 	}
@@ -51,19 +54,19 @@ func (rule *Rule) provision(ctx caddy.Context, block policy.Demand, index int) (
 	if rule.Once {
 		return fail(notBuilt("once", "max_age"))
 	}
-	if err := checkMode(rule.Mode); err != nil {
-		return fail(fmt.Errorf("mode: %w", err))
-	}
 	route := gate.Route{Rule: policy.Rule{Name: fmt.Sprintf("rule %d: %s", index+1, rule.describe())}}
 	var err error
 	switch rule.Action {
 	case "open":
-		if rule.MaxAge != nil || rule.Level != "" || rule.Mode != "" {
-			return fail(errors.New("an open rule demands nothing, so it takes no max_age, level or mode"))
+		if rule.MaxAge != nil || rule.Level != "" || rule.Mode != "" || rule.EnforceFrom != "" {
+			return fail(errors.New("an open rule demands nothing, so it takes no max_age, level, mode or enforce_from"))
 		}
 		route.Open = true
 	case "protect":
-		if route.Demand, err = overlay(block, rule.MaxAge, rule.Level); err != nil {
+		if route.Demand, err = overlay(block.Demand, rule.MaxAge, rule.Level); err != nil {
+			return fail(err)
+		}
+		if route.Mode, route.From, err = enforced(block, rule.Mode, rule.EnforceFrom); err != nil {
 			return fail(err)
 		}
 	default:
@@ -124,4 +127,28 @@ func overlay(d policy.Demand, maxAge *caddy.Duration, level string) (policy.Dema
 		d.Level, _ = passkey.ParseLevel(level)
 	}
 	return d, nil
+}
+
+// enforced returns how far something is enforced, and from when on: what is said, or else what the block has.
+func enforced(block policy.Rule, mode, from string) (policy.Mode, time.Time, error) {
+	if err := checkMode(mode); err != nil {
+		return 0, time.Time{}, fmt.Errorf("mode: %w", err)
+	}
+	is := block.Mode
+	if mode != "" {
+		is = modes[mode]
+	}
+	switch {
+	case from == "" && is == policy.Enforce:
+		return is, block.From, nil
+	case from == "":
+		return is, time.Time{}, nil
+	case is != policy.Enforce:
+		return 0, time.Time{}, errors.New("enforce_from goes with `mode enforce`, which it puts off: until then it is as if_enrolled")
+	}
+	if err := checkEnforceFrom(from); err != nil {
+		return 0, time.Time{}, fmt.Errorf("enforce_from: %w", err)
+	}
+	at, _ := time.Parse(time.RFC3339, from)
+	return is, at, nil
 }

@@ -16,8 +16,12 @@ type Kind string
 
 // The kinds of event.
 const (
-	StepUpRequired    Kind = "step_up_required"   // a request to a protected route without a sufficient grant
-	RequestRefused    Kind = "request_refused"    // a request refused for another reason
+	StepUpRequired Kind = "step_up_required" // a request to a protected route without a sufficient grant
+	RequestRefused Kind = "request_refused"  // a request refused for another reason
+	// What an unenforced rule let through (docs/operating.md).
+	WouldRequireStepUp Kind = "would_require_step_up" // an enforced one would have asked for a step-up
+	WouldRefuse        Kind = "would_refuse"          // an enforced one would have refused
+
 	CeremonyFinished  Kind = "ceremony_finished"  // an authentication succeeded; Action says what for
 	CeremonyRefused   Kind = "ceremony_refused"   // a ceremony could not start, or failed
 	CloneSuspected    Kind = "clone_suspected"    // a sign count did not rise; Reason says whether it was let pass

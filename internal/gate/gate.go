@@ -114,6 +114,10 @@ type Passed struct {
 	Passkey string // short id
 	Level   string
 	Time    string // RFC 3339, when the passkey was used
+
+	// Would is what an enforced rule would have done, where the rule is not enforced: allow, step_up, or the code of a
+	// refusal. Empty where it is enforced.
+	Would string
 }
 
 // Gate judges requests of one site. Safe for concurrent use.
@@ -121,7 +125,8 @@ type Gate struct {
 	cfg       Config
 	origins   map[string]*origin // by lower-case Host
 	hasLocal  bool               // some origin is http://localhost
-	strictest policy.Demand      // of the whole block
+	strictest policy.Rule        // of the whole block
+	reporting bool               // every rule merely reports: nobody is stopped, whatever is wrong
 	longest   time.Duration      // the longest maximum age of this block
 }
 
@@ -162,7 +167,7 @@ func New(cfg Config) (*Gate, error) {
 	if cfg.Default.Open || !cfg.Default.Demand.Valid() {
 		return nil, errors.New("gate: what no rule matches must be protected")
 	}
-	g.strictest, g.longest = cfg.Default.Demand, cfg.Default.Demand.MaxAge
+	g.strictest, g.longest = cfg.Default, cfg.Default.Demand.MaxAge
 	for _, route := range cfg.Rules {
 		if route.Open {
 			continue
@@ -170,9 +175,11 @@ func New(cfg Config) (*Gate, error) {
 		if !route.Demand.Valid() {
 			return nil, errors.New("gate: rule " + route.Name + " demands nothing")
 		}
-		g.strictest = g.strictest.Strictest(route.Demand)
+		g.strictest = g.strictest.Strictest(route.Rule)
 		g.longest = max(g.longest, route.Demand.MaxAge)
 	}
+	g.strictest.Name = "strictest"
+	g.reporting = g.strictest.Mode == policy.Report
 	return g, nil
 }
 
@@ -220,12 +227,10 @@ func (g *Gate) serve(x *exchange) (Passed, bool) {
 		if refusal == "" {
 			refusal = passkey.PathAmbiguous
 		}
-		g.refuse(x, refusal)
-		return Passed{}, false
+		return g.refuseUnlessReporting(x, refusal)
 	}
 	if looksWellKnown(in.Original.Path) {
-		g.refuse(x, passkey.PathAmbiguous)
-		return Passed{}, false
+		return g.refuseUnlessReporting(x, passkey.PathAmbiguous)
 	}
 	if rest, own := g.ownPath(in.Original.Path); own {
 		x.own = true
@@ -243,11 +248,7 @@ func (g *Gate) serve(x *exchange) (Passed, bool) {
 	if rule.Open {
 		return Passed{}, true
 	}
-	if originRefusal != "" {
-		g.refuse(x, originRefusal)
-		return Passed{}, false
-	}
-	return g.protect(x)
+	return g.protect(x, originRefusal)
 }
 
 // Refuse answers a request that the edge itself can't let through, and records why.
@@ -273,6 +274,7 @@ type exchange struct {
 	own     bool            // it is for one of the gateway's own addresses
 	lacking bool            // it must step up: refused is what was wrong with its grant
 	refused passkey.Refusal // why it was refused; "" if it was not
+	spared  bool            // all the same it was let through
 }
 
 // context returns the context for store calls.

@@ -1,45 +1,129 @@
 package gate
 
 import (
+	"context"
 	"time"
 
+	"go.uber.org/zap"
+
+	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/policy"
 )
 
-// protect lets a request pass if its grant meets the rule's demand.
-func (g *Gate) protect(x *exchange) (Passed, bool) {
+// protect lets a request pass if its grant meets the rule's demand, or if the rule is not enforced for it.
+func (g *Gate) protect(x *exchange, originRefusal passkey.Refusal) (Passed, bool) {
+	mode := x.rule.ModeAt(g.cfg.Now())
+	v := g.weigh(x, originRefusal, mode)
+	switch {
+	case v.decision.Allow:
+		passed := Passed{
+			User:    headerSafe(x.user),
+			Passkey: v.known.seen.short(v.decision.Proof.Passkey),
+			Level:   v.decision.Proof.Level.String(),
+			Time:    v.decision.Proof.Time().Format(time.RFC3339),
+		}
+		passed.setHeaders(x.r.Header)
+		if mode == policy.Report {
+			passed.Would = WouldAllow
+		}
+		return passed, true
+	case mode == policy.Report, mode == policy.IfEnrolled && v.stranger:
+		return g.spare(x, v), true
+	case v.err != nil:
+		g.fail(x, v.doing, v.err)
+	case v.refusal != "":
+		g.refuse(x, v.refusal)
+	default:
+		g.requireStepUp(x, v.backend, v.decision.Reason)
+	}
+	return Passed{}, false
+}
+
+// verdict is what became of weighing a request: allowed, refused, a failure, or else a step-up is required.
+type verdict struct {
+	decision policy.Decision
+	known    evidence
+	backend  *Backend
+	refusal  passkey.Refusal
+	doing    string // what failed
+	err      error
+	stranger bool // the user has no passkey; only asked where it matters
+}
+
+// reportBudget is how long a request may wait for the store where the rule merely reports: nobody is to be stopped, nor
+// held up for long.
+const reportBudget = 500 * time.Millisecond
+
+func (g *Gate) weigh(x *exchange, originRefusal passkey.Refusal, mode policy.Mode) (v verdict) {
+	if v.refusal = originRefusal; v.refusal != "" {
+		return v
+	}
 	if isEarly(x.r) {
-		g.refuse(x, passkey.TooEarly)
-		return Passed{}, false
+		v.refusal = passkey.TooEarly
+		return v
 	}
-	if refusal := g.identify(x); refusal != "" {
-		g.refuse(x, refusal)
-		return Passed{}, false
+	if v.refusal = g.identify(x); v.refusal != "" {
+		return v
 	}
-	backend, err := g.cfg.Backend()
-	if err != nil {
-		g.fail(x, "opening store", err)
-		return Passed{}, false
+	if mode == policy.Report {
+		ctx, cancel := context.WithTimeout(x.r.Context(), reportBudget)
+		defer cancel()
+		x.store = ctx
 	}
-	decision, known, err := g.judge(x, backend, x.rule.Demand)
-	if err != nil {
-		g.fail(x, "reading user", err)
-		return Passed{}, false
+	if v.backend, v.err = g.cfg.Backend(); v.err != nil {
+		v.doing = "opening store"
+		return v
 	}
-	if !decision.Allow {
-		g.requireStepUp(x, backend, decision.Reason)
-		return Passed{}, false
+	if v.decision, v.known, v.err = g.judge(x, v.backend, x.rule.Demand); v.err == nil && !v.decision.Allow && mode == policy.IfEnrolled {
+		seen := v.backend.Views.held(x.user)
+		if seen == nil {
+			seen, v.err = v.backend.Views.read(x.context(), x.user)
+		}
+		v.stranger = v.err == nil && len(seen.live) == 0
 	}
-	passed := Passed{
-		User:    headerSafe(x.user),
-		Passkey: known.seen.short(decision.Proof.Passkey),
-		Level:   decision.Proof.Level.String(),
-		Time:    decision.Proof.Time().Format(time.RFC3339),
+	if v.err != nil {
+		v.doing = "reading user"
 	}
-	passed.setHeaders(x.r.Header)
-	return passed, true
+	return v
+}
+
+// What an unenforced rule would have done with a request, beside refusing it for a reason.
+const (
+	WouldAllow  = "allow"
+	WouldStepUp = "step_up"
+)
+
+// spare lets a request through that an enforced rule would have stopped, and records it.
+func (g *Gate) spare(x *exchange, v verdict) Passed {
+	x.spared = true
+	event := x.event(audit.WouldRefuse)
+	switch {
+	case v.err != nil:
+		g.cfg.Logger.Error(v.doing, zap.Error(v.err), zap.String("request_id", x.in.id()))
+		x.refused = passkey.StoreUnavailable
+	case v.refusal != "":
+		x.refused = v.refusal
+	default:
+		x.lacking, x.refused = true, v.decision.Reason
+		event.Kind, event.Level = audit.WouldRequireStepUp, x.rule.Demand.Level.String()
+	}
+	event.Reason = x.refused
+	g.cfg.Audit.Record(event)
+	if x.lacking {
+		return Passed{Would: WouldStepUp}
+	}
+	return Passed{Would: string(x.refused)}
+}
+
+// refuseUnlessReporting refuses what is wrong whatever the rules say, unless no rule of the block is enforced at all.
+func (g *Gate) refuseUnlessReporting(x *exchange, refusal passkey.Refusal) (Passed, bool) {
+	if g.reporting {
+		return g.spare(x, verdict{refusal: refusal}), true
+	}
+	g.refuse(x, refusal)
+	return Passed{}, false
 }
 
 // evidence is what a judgement was made on. Without a readable grant it is zero.

@@ -20,6 +20,9 @@ const (
 	Served  Result = "served"  // answered by the gateway itself
 	Refused Result = "refused" // the reason says why
 	Failed  Result = "error"   // the gateway could not find out: the reason is store_unavailable or internal
+
+	WouldStep   Result = "would_step_up" // let through, though an enforced rule would have asked for a step-up
+	WouldRefuse Result = "would_refuse"  // let through, though an enforced rule would have refused; the reason says why
 )
 
 // ResultOf returns what became of something that ended with this refusal; "" is none, and ok what that is called.
@@ -78,8 +81,12 @@ func (g *Gate) count(x *exchange, passed bool) {
 		g.cfg.Meter.Own(ResultOf(x.refused, Served), x.refused)
 	case passed && x.rule.Open:
 		g.cfg.Meter.Judged(Open, "")
-	case passed:
+	case passed && !x.spared:
 		g.cfg.Meter.Judged(Allowed, "")
+	case passed && x.lacking:
+		g.cfg.Meter.Judged(WouldStep, x.refused)
+	case passed:
+		g.cfg.Meter.Judged(WouldRefuse, x.refused)
 	case x.lacking:
 		g.cfg.Meter.Judged(StepUp, x.refused)
 	default:

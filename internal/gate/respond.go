@@ -213,5 +213,25 @@ func setPrivate(header http.Header) {
 }
 
 func (g *Gate) common(x *exchange) assets.Common {
-	return assets.Common{Prefix: g.cfg.Path, RPName: g.cfg.RPName, User: x.user}
+	c := assets.Common{Prefix: g.cfg.Path, RPName: g.cfg.RPName, User: x.user}
+	if from := g.begins(); !from.IsZero() {
+		const day = 24 * time.Hour
+		c.EnforceFrom, c.DaysLeft = from.UTC(), int((from.Sub(g.cfg.Now())+day-1)/day)
+	}
+	return c
+}
+
+// begins returns when the first rule that is not enforced yet will be; zero when none is to come.
+func (g *Gate) begins() (first time.Time) {
+	now := g.cfg.Now()
+	consider := func(r policy.Rule) {
+		if !r.Open && r.Mode == policy.Enforce && r.From.After(now) && (first.IsZero() || r.From.Before(first)) {
+			first = r.From
+		}
+	}
+	consider(g.cfg.Default)
+	for i := range g.cfg.Rules {
+		consider(g.cfg.Rules[i].Rule)
+	}
+	return first
 }

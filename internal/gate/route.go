@@ -16,7 +16,7 @@ import (
 // and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI).
 func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Rule, error) {
 	if how != clear {
-		return policy.Rule{Name: "strictest", Demand: g.strictest}, nil
+		return g.strictest, nil
 	}
 	if r.Method == http.MethodConnect { // a WebSocket over HTTP/2 or HTTP/3
 		r = asForwarded(r)
@@ -29,13 +29,7 @@ func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Ru
 	*sent = *r
 	sent.URL = original
 	asSent, err := g.match(sent)
-	switch {
-	case err != nil || rule.Open:
-		return asSent, err
-	case asSent.Open:
-		return rule, nil
-	}
-	return policy.Rule{Name: rule.Name + " + " + asSent.Name, Demand: rule.Demand.Strictest(asSent.Demand)}, nil
+	return rule.Strictest(asSent), err
 }
 
 // match finds the first rule that matches.

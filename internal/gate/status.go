@@ -23,6 +23,8 @@ type statusAnswer struct {
 	ExpiresAt *time.Time      `json:"expires_at,omitempty"` // when it is too old
 	Passkey   string          `json:"passkey,omitempty"`    // short id
 	Proofs    []proofStatus   `json:"proofs"`
+
+	EnforceFrom *time.Time `json:"enforce_from,omitempty"` // when a rule that is not enforced yet will be
 }
 
 type proofStatus struct {
@@ -51,6 +53,10 @@ func (g *Gate) status(x *exchange, b *Backend) {
 		if of.Allow && of.Proof == p {
 			answer.Proofs = append(answer.Proofs, proofStatus{Level: p.Level.String(), At: p.Time(), Age: int64(now.Sub(p.Time()) / time.Second)})
 		}
+	}
+	if from := g.begins(); !from.IsZero() {
+		from = from.UTC()
+		answer.EnforceFrom = &from
 	}
 	g.writeJSON(x, http.StatusOK, answer)
 }

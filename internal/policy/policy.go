@@ -35,6 +35,8 @@ type Rule struct {
 	Name   string // as the configuration spells it, for logs
 	Open   bool   // nothing is demanded
 	Demand Demand
+	Mode   Mode      // how far it is enforced
+	From   time.Time // with Enforce: when that begins; zero for "has begun"
 }
 
 // Facts are what the grant is held against.
