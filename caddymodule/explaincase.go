@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
@@ -94,7 +93,7 @@ type explainedPair struct {
 
 // parseTarget reads what is asked about as a client would send it. A path alone is of the only origin.
 func (s *settings) parseTarget(method, text string) (*url.URL, error) {
-	if !httpguts.ValidHeaderFieldName(method) {
+	if _, err := http.NewRequest(method, "/", nil); err != nil || method == "" { // it knows which methods there can be
 		return nil, fmt.Errorf("%q is no request method", method)
 	}
 	if strings.HasPrefix(text, "/") {
@@ -350,7 +349,7 @@ func (x *run) explained() (c explained) {
 		Place: h.place.String(), Path: h.path, Prefix: orDefault(h.gate.Path, gate.DefaultPath), UserSource: orDefault(h.gate.User, "{http.auth.user.id}"),
 	}
 	c.Own, c.Behind = x.taken.Own, x.behind
-	if h.gate.FoldUser && x.user != "" {
+	if c.Gate.User = x.user; h.gate.FoldUser {
 		c.Gate.User = norm.NFC.String(cases.Fold().String(x.user))
 	}
 	if x.judged != x.original.Path {

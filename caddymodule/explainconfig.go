@@ -44,6 +44,7 @@ type server struct {
 	secure         bool // speaks TLS
 	redirects      bool // Caddy redirects plain http to it
 	trustedProxies bool
+	clientAuth     bool // asks clients for certificates
 	routes, errors []*routeNode
 	named          map[string]*routeNode
 	sites          []*site
@@ -68,6 +69,14 @@ func (s *site) name() string {
 		name += " on " + strings.Join(s.server.listen, ", ")
 	}
 	return name
+}
+
+// errors returns the error routes of the site's hosts.
+func (s *site) errors() []*routeNode {
+	return filter(s.server.errors, func(route *routeNode) bool {
+		hosts := hostsOf(route.sets)
+		return len(hosts) == 0 || slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(s.hosts, host) })
+	})
 }
 
 type routeNode struct {
@@ -315,13 +324,49 @@ func (s *settings) readServer(name string, raw rawServer) (*server, error) {
 		}
 		srv.named[key] = node
 	}
+	for _, st := range srv.sites {
+		st.gates = append(st.gates, invokedGates(srv, st.routes, 0)...)
+	}
 	named := slices.ContainsFunc(srv.sites, func(st *site) bool {
 		return slices.ContainsFunc(st.hosts, func(host string) bool { return !slices.Contains(raw.AutoHTTPS.Skip, host) })
 	})
+	for _, policy := range raw.TLS {
+		srv.clientAuth = srv.clientAuth || strings.Contains(string(policy), `"client_authentication"`)
+	}
 	// As Caddy's automatic HTTPS decides it when the server starts.
 	srv.secure = len(raw.TLS) > 0 || !onlyPlain && (slices.Contains(srv.ports, s.httpsPort) || named && !raw.AutoHTTPS.Disabled)
 	srv.redirects = srv.secure && named && !raw.AutoHTTPS.Disabled && !raw.AutoHTTPS.DisableRedir
 	return srv, nil
+}
+
+// invokedGates lists the gates in the named routes that routes invoke.
+func invokedGates(srv *server, routes []*routeNode, depth int) (gates []*handlerNode) {
+	for _, route := range routes {
+		for _, h := range route.list(nil) {
+			named := srv.named[h.invokes()]
+			if named == nil || depth > 20 {
+				continue
+			}
+			for _, inner := range named.list(nil) {
+				if inner.gate != nil {
+					gates = append(gates, inner)
+				}
+			}
+			gates = append(gates, invokedGates(srv, []*routeNode{named}, depth+1)...)
+		}
+	}
+	return gates
+}
+
+// invokes returns the named route that a handler invokes, or "".
+func (h *handlerNode) invokes() string {
+	var invoke struct {
+		Name string `json:"name"`
+	}
+	if h.name == "invoke" {
+		_ = json.Unmarshal(h.raw, &invoke)
+	}
+	return invoke.Name
 }
 
 // siteOf returns the site of these hosts; of any host where there is none.

@@ -85,7 +85,7 @@ func (x *run) meet(h *handlerNode, next func()) {
 		session = "session"
 	}
 	h.gate.session.plant(r, x.replacer, session)
-	x.gate, x.judged = h, r.URL.Path
+	x.gate, x.judged, x.verb = h, r.URL.Path, r.Method
 	var err error
 	if x.taken, err = h.gate.gate.Take(r, x.original); err != nil {
 		x.answered("the gate, since a matcher fails: "+err.Error(), http.StatusInternalServerError, "")

@@ -55,20 +55,20 @@ func (s *settings) findPlaces(source []byte) {
 		if len(block.Keys) == 0 || block.IsNamedRoute {
 			continue
 		}
-		b := siteBlock{place: placeOf(block.Keys[0])}
+		b := siteBlock{place: s.placeOf(block.Keys[0])}
 		for _, key := range block.Keys {
 			if address, err := httpcaddyfile.ParseAddress(key.Text); err == nil {
 				b.keys = append(b.keys, address)
 			}
 		}
 		for _, segment := range block.Segments {
-			b.statements = append(b.statements, statements(segment)...)
+			b.statements = append(b.statements, s.statements(segment)...)
 		}
 		list = append(list, b)
 	}
 	for _, server := range s.servers {
 		for _, st := range server.sites {
-			var all []*statement
+			var all, errors []*statement
 			for _, b := range list {
 				if !slices.ContainsFunc(b.keys, func(key httpcaddyfile.Address) bool { return s.names(key, st) }) {
 					continue
@@ -76,17 +76,26 @@ func (s *settings) findPlaces(source []byte) {
 				if st.place.line == 0 {
 					st.place = b.place
 				}
-				all = append(all, within(b.statements, nil)...)
+				for _, statement := range within(b.statements, nil) {
+					all = append(all, statement)
+					if statement.words[0] == "handle_errors" {
+						errors = append(errors, within(statement.body, nil)...)
+					}
+				}
 			}
-			st.locate(all)
+			locate(st.routes, all)
+			locate(st.errors(), errors)
 		}
 	}
 }
 
-func placeOf(token caddyfile.Token) place {
+// placeOf is where a token stands: beside the configuration's file, as that was named.
+func (s *settings) placeOf(token caddyfile.Token) place {
 	file := token.File
-	if relative, err := filepath.Rel(".", file); err == nil && !strings.HasPrefix(relative, "..") {
-		file = relative
+	if whole, err := filepath.Abs(s.file); err == nil {
+		if relative, err := filepath.Rel(filepath.Dir(whole), file); err == nil && !strings.HasPrefix(relative, "..") {
+			file = filepath.Join(filepath.Dir(s.file), relative)
+		}
 	}
 	return place{file, token.Line}
 }
@@ -106,7 +115,7 @@ func (s *settings) names(key httpcaddyfile.Address, st *site) bool {
 }
 
 // statements groups tokens into lines and blocks.
-func statements(tokens []caddyfile.Token) (list []*statement) {
+func (s *settings) statements(tokens []caddyfile.Token) (list []*statement) {
 	var stack []*statement // whose blocks are open
 	add := func(st *statement) {
 		if len(stack) == 0 {
@@ -129,7 +138,7 @@ func statements(tokens []caddyfile.Token) (list []*statement) {
 			}
 			current = nil
 		case newLine || current == nil:
-			current = &statement{place: placeOf(token), words: []string{token.Text}}
+			current = &statement{place: s.placeOf(token), words: []string{token.Text}}
 			add(current)
 		default:
 			current.words = append(current.words, token.Text)
@@ -166,10 +175,10 @@ func (st *statement) text() string {
 	return text
 }
 
-// locate finds the places of a site's handlers among its directives.
-func (s *site) locate(all []*statement) {
+// locate finds the places of handlers among the directives of their site.
+func locate(routes []*routeNode, all []*statement) {
 	var handlers []*handlerNode
-	for _, route := range s.routes {
+	for _, route := range routes {
 		handlers = route.list(handlers)
 	}
 	for _, h := range handlers {

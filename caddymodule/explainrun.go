@@ -45,6 +45,7 @@ type run struct {
 	gate   *handlerNode
 	taken  gate.Taken
 	judged string // the path that the gate got
+	verb   string // the method that the gate got
 	twice  bool   // a second gate stands behind the first
 	end    ending
 	behind string // who answers behind the gate
@@ -109,6 +110,13 @@ func (s *settings) follow(in asked, answers map[string]bool) *run {
 	original, _ := x.request.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
 	x.original = original.URL
 	x.routes(in.server.routes, func() { x.answered("Caddy, with an empty page", http.StatusOK, "") })
+	if in.method == http.MethodHead && x.end.Status >= 400 && x.end.Code == "" && x.gate != nil {
+		// An answer to HEAD has no body to read the code from; the one to GET is the same but for that.
+		in.method = http.MethodGet
+		if get := s.follow(in, answers); get.end.Status == x.end.Status {
+			x.end = get.end
+		}
+	}
 	return x
 }
 
@@ -181,11 +189,7 @@ func (x *run) handler(h *handlerNode, next func()) {
 	case h.name == "subroute":
 		x.routes(h.routes, next)
 	case h.name == "invoke":
-		var invoke struct {
-			Name string `json:"name"`
-		}
-		_ = json.Unmarshal(h.raw, &invoke)
-		named := x.server.named[invoke.Name]
+		named := x.server.named[h.invokes()]
 		if x.depth++; named == nil || x.depth > 50 {
 			x.answered("a named route that is missing", http.StatusInternalServerError, "")
 			return

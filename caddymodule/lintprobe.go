@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stepgate/stepgate/internal/gate"
 )
@@ -90,10 +91,10 @@ func (l *linter) ways(st *site, path string, answers map[string]bool, left *int)
 
 // probe looks at what becomes of requests to a site with gates.
 func (l *linter) probe(st *site) {
-	reached := map[*handlerNode]bool{} // gates whose own pages can be reached
-	var first []*handlerNode           // first factors that stand before some protected route
-	unset := map[*handlerNode]string{} // gates, and a path where a client could name the user
-	twice, moved := false, false
+	reached := map[*handlerNode]bool{}                             // gates whose own pages can be reached
+	var first []*handlerNode                                       // first factors that stand before some protected route
+	unset := map[*handlerNode]string{}                             // gates, and a path where a client could name the user
+	twice, moved, rewritten, unknown := false, false, false, false // unknown: some module of which nothing is known
 	byPath := map[string][]*run{}
 	for _, path := range st.examples() {
 		left := maxCases
@@ -108,7 +109,9 @@ func (l *linter) probe(st *site) {
 					first = append(first, m.node)
 				}
 			}
-			moved = moved || x.request.Method != http.MethodGet
+			moved = moved || x.verb != http.MethodGet
+			rewritten = rewritten || x.judged != x.original.Path && !x.taken.Own
+			unknown = unknown || slices.ContainsFunc(x.trail, func(m met) bool { return m.kind == "" })
 			if !x.taken.Own && !x.taken.Refused && !x.taken.Rule.Open && x.clientNames() {
 				unset[x.gate] = orDefault(unset[x.gate], path)
 			}
@@ -121,7 +124,15 @@ func (l *linter) probe(st *site) {
 		l.found("method_changed", warning, st, nil, "The method of requests is changed before the gate: its own pages and API can't be reached as they should be.",
 			"Write `method` with a matcher, behind the gate.")
 	}
+	if rewritten {
+		l.found("rewrite_before", note, st, nil, "A rewrite changes paths before the gate: the path that goes on and the one that was sent are both judged, and the stricter counts.",
+			"Nothing; `stepgate explain` shows both for a URL.")
+	}
 	for _, h := range st.gates {
+		if !unknown && len(first) == 0 && l.lacksFactor(st, h) {
+			l.found("factor_missing", warning, st, h, fmt.Sprintf("Nothing before the gate says who the user is (%s): every protected request gets 401 user_missing.", orDefault(h.gate.User, "{http.auth.user.id}")),
+				"Write the first factor before it (basic_auth, forward_auth, client certificates), and name in `user` what it sets.")
+		}
 		prefix := orDefault(h.gate.Path, gate.DefaultPath)
 		left := maxCases
 		covered := true
@@ -160,6 +171,12 @@ func (l *linter) probe(st *site) {
 	l.bareTwins(st, byPath)
 }
 
+// lacksFactor reports whether a gate takes its user from a sign-in that is not there.
+func (l *linter) lacksFactor(st *site, h *handlerNode) bool {
+	source := h.gate.user
+	return strings.HasPrefix(source.key, "http.auth.") || source.certificate && !st.server.clientAuth
+}
+
 // clientNames reports whether the user is read from a header that nothing on the way sets or deletes.
 func (x *run) clientNames() bool {
 	header := x.gate.gate.user.header
@@ -184,21 +201,21 @@ func (x *run) clientNames() bool {
 
 // strength orders what a request needs, for comparing: the weakest way counts.
 func strength(ways []*run) int {
-	least := 1 << 30
+	least := 1 << 40
 	for _, x := range ways {
 		s := 0
 		switch {
 		case x.gate == nil && x.end.Result != resultUngated || x.taken.Refused || x.taken.Own:
-			s = 1 << 20
+			s = 1 << 30
 		case x.gate == nil && x.end.Status >= 300:
-			s = 1 << 20 // serves nothing
+			s = 1 << 30 // serves nothing
 		case x.gate == nil:
 			s = 0
 		case x.taken.Rule.Open:
 			s = 1
 		default:
 			d := x.taken.Rule.Demand
-			s = 2 + int(d.Level)*4
+			s = (int(d.Level)+1)<<24 - int(min(d.MaxAge/time.Second, 1<<23))
 		}
 		least = min(least, s)
 	}
@@ -209,7 +226,7 @@ func strength(ways []*run) int {
 func (l *linter) bareTwins(st *site, byPath map[string][]*run) {
 	for _, path := range slices.Sorted(maps.Keys(byPath)) {
 		bare, below := strings.CutSuffix(path, "/x")
-		if !below || bare == "" || byPath[bare] == nil || strength(byPath[bare]) >= strength(byPath[path]) || strength(byPath[path]) >= 1<<20 {
+		if !below || bare == "" || byPath[bare] == nil || strength(byPath[bare]) >= strength(byPath[path]) || strength(byPath[path]) >= 1<<30 {
 			continue
 		}
 		h := byPath[path][0].gate

@@ -17,11 +17,20 @@ type state struct {
 	narrow     bool // only some requests come here
 }
 
+// and adds what all branches of a group, of which every request takes one, left behind.
+func (at state) and(branches []state) state {
+	all := state{gated: true, rewritten: true, headerless: true}
+	for _, branch := range branches {
+		all.gated, all.rewritten, all.headerless = all.gated && branch.gated, all.rewritten && branch.rewritten, all.headerless && branch.headerless
+	}
+	at.gated, at.rewritten, at.headerless = at.gated || all.gated, at.rewritten || all.rewritten, at.headerless || all.headerless
+	return at
+}
+
 // serving is a handler that serves something, and what comes to it.
 type serving struct {
 	node  *handlerNode
 	state state
-	first bool // a gate stands behind it, on the same way
 }
 
 // servings lists what serves, in order. A gate in one branch says nothing of the others.
@@ -39,8 +48,8 @@ func servings(routes []*routeNode, at state, named map[string]*routeNode, depth 
 		case route.group != "":
 			groups[route.group] = append(groups[route.group], inner)
 			whole[route.group] = whole[route.group] || len(route.sets) == 0
-			if whole[route.group] && !slices.ContainsFunc(groups[route.group], func(s state) bool { return !s.gated }) {
-				at.gated = true
+			if whole[route.group] {
+				at = at.and(groups[route.group])
 			}
 		case !conditional:
 			inner.narrow = at.narrow
@@ -59,11 +68,8 @@ func (route *routeNode) servings(at state, named map[string]*routeNode, depth in
 		case h.name == "subroute":
 			some, at = servings(h.routes, at, named, depth)
 		case h.name == "invoke" && depth < 20:
-			var invoke struct {
-				Name string `json:"name"`
-			}
-			if json.Unmarshal(h.raw, &invoke) == nil && named[invoke.Name] != nil {
-				some, at = servings([]*routeNode{named[invoke.Name]}, at, named, depth+1)
+			if invoked := named[h.invokes()]; invoked != nil {
+				some, at = servings([]*routeNode{invoked}, at, named, depth+1)
 			}
 		case h.name == "rewrite":
 			var rewrite struct {
@@ -179,12 +185,7 @@ func (l *linter) isFactorsOwn(st *site, h *handlerNode) bool {
 
 // errorRoutes looks at what handle_errors serves: it runs on the original request, without the gate.
 func (l *linter) errorRoutes(st *site) {
-	var routes []*routeNode
-	for _, route := range st.server.errors {
-		if hosts := hostsOf(route.sets); len(hosts) == 0 || slices.ContainsFunc(hosts, func(host string) bool { return slices.Contains(st.hosts, host) }) {
-			routes = append(routes, route)
-		}
-	}
+	routes := st.errors()
 	var handlers []*handlerNode
 	for _, route := range st.routes {
 		handlers = route.list(handlers)

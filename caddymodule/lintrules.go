@@ -109,7 +109,7 @@ func isEverything(sets []caddy.ModuleMap) bool {
 func shadows(earlier, later *ruleNode) bool {
 	for _, set := range later.Match {
 		if !slices.ContainsFunc(earlier.Match, func(wide caddy.ModuleMap) bool {
-			return includes(wide, set, earlier.Action == "protect", later.Action == "protect")
+			return includes(wide, set, earlier.Action == "protect")
 		}) {
 			return false
 		}
@@ -117,8 +117,9 @@ func shadows(earlier, later *ruleNode) bool {
 	return len(later.Match) > 0
 }
 
-// includes reports whether all that a narrow set matches a wide one matches too. In a protect rule `/x/*` covers `/x`.
-func includes(wide, narrow caddy.ModuleMap, wideBare, narrowBare bool) bool {
+// includes reports whether all that a narrow set matches a wide one matches too. In a rule that
+// protects, bare, `/x/*` covers `/x`.
+func includes(wide, narrow caddy.ModuleMap, bare bool) bool {
 	for name, raw := range wide {
 		other, there := narrow[name]
 		switch name {
@@ -134,7 +135,7 @@ func includes(wide, narrow caddy.ModuleMap, wideBare, narrowBare bool) bool {
 				return false
 			}
 			for _, path := range paths {
-				if !slices.ContainsFunc(patterns, func(pattern string) bool { return includesPath(pattern, path, wideBare, narrowBare) }) {
+				if !slices.ContainsFunc(patterns, func(pattern string) bool { return includesPath(pattern, path, bare) }) {
 					return false
 				}
 			}
@@ -157,18 +158,14 @@ func includes(wide, narrow caddy.ModuleMap, wideBare, narrowBare bool) bool {
 	return true
 }
 
-func includesPath(wide, narrow string, wideBare, narrowBare bool) bool {
+func includesPath(wide, narrow string, bare bool) bool {
 	wide, narrow = strings.ToLower(wide), strings.ToLower(narrow)
 	if wide == narrow {
-		return wideBare || !narrowBare || !strings.HasSuffix(wide, "/*")
+		return true
 	}
 	stem, wild := strings.CutSuffix(wide, "*")
 	if !wild || strings.Contains(stem, "*") || strings.HasPrefix(narrow, "*") {
 		return false
 	}
-	if wideBare && strings.HasSuffix(stem, "/") && narrow == strings.TrimSuffix(stem, "/") {
-		return true
-	}
-	// `/x/*` in a protect rule also means /x, which an open `/x/*` does not.
-	return strings.HasPrefix(narrow, stem)
+	return strings.HasPrefix(narrow, stem) || bare && stem == narrow+"/"
 }
