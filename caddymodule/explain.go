@@ -147,6 +147,14 @@ func (c *explained) show(out io.Writer, user string) {
 	switch {
 	case c.Demand != nil:
 		row(out, "demand", fmt.Sprintf("%s, used in the last %s", c.Demand.Level, spoken(c.Demand.MaxAge)))
+		switch {
+		case c.Demand.From != "":
+			row(out, "mode", "only people who have a passkey are asked, until "+c.Demand.From)
+		case c.Demand.Mode == "if_enrolled":
+			row(out, "mode", "if_enrolled: only people who have a passkey are asked")
+		case c.Demand.Mode != "":
+			row(out, "mode", c.Demand.Mode+": nobody is stopped")
+		}
 	case len(c.Rules) > 0:
 		row(out, "demand", "none: open")
 	}
@@ -191,6 +199,9 @@ func (e ending) text() string {
 		text = "passes"
 		if e.By != "" {
 			text += " to " + e.By
+		}
+		if e.Would != "" {
+			text += " (enforced: " + e.Would + ")"
 		}
 		return text
 	case resultChallenge:

@@ -18,6 +18,7 @@ import (
 
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
 )
 
 // explanation is what `explain --json` prints. Names and values are stable; docs/operating.md has them.
@@ -83,7 +84,9 @@ type explainedRule struct {
 
 type explainedDemand struct {
 	Level  string `json:"level"`
-	MaxAge int64  `json:"max_age"` // seconds
+	MaxAge int64  `json:"max_age"`                // seconds
+	Mode   string `json:"mode,omitempty"`         // unless it is enforced
+	From   string `json:"enforce_from,omitempty"` // when it will be
 }
 
 type explainedPair struct {
@@ -388,6 +391,15 @@ func (x *run) explained() (c explained) {
 	if !x.taken.Rule.Open {
 		d := x.taken.Rule.Demand
 		c.Demand = &explainedDemand{Level: d.Level.String(), MaxAge: int64((d.MaxAge + time.Second - 1) / time.Second)}
+		switch rule := x.taken.Rule; rule.ModeAt(time.Now()) {
+		case policy.Report:
+			c.Demand.Mode = "report"
+		case policy.IfEnrolled:
+			c.Demand.Mode = "if_enrolled"
+			if !rule.From.IsZero() && rule.Mode == policy.Enforce {
+				c.Demand.From = rule.From.UTC().Format(time.RFC3339)
+			}
+		}
 	}
 	return c
 }

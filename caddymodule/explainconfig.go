@@ -33,6 +33,7 @@ type settings struct {
 	httpsPort int
 	keyless   []string // placeholders of grant_keys that hold nothing here
 	loaded    map[*handlerNode]caddyhttp.MiddlewareHandler
+	current   *run                   // the one that is under way
 	stubs     map[string]*matcherSet // what stands for questions in the rules of gates
 }
 
@@ -107,6 +108,8 @@ type ruleNode struct {
 	Match  []caddy.ModuleMap `json:"match"`
 	MaxAge *caddy.Duration   `json:"max_age"`
 	Level  string            `json:"level"`
+	Mode   string            `json:"mode"`
+	From   string            `json:"enforce_from"`
 	place  place
 	words  string
 }
@@ -256,7 +259,7 @@ func (s *settings) provisionApp(raw map[string]json.RawMessage, logging *caddy.L
 		return err
 	}
 	s.app = module.(*App)
-	backend, err := newStandIn(standIn, s.app.RPID)
+	backend, err := newStandIn(standIn, s.app.RPID, s.enrolled)
 	if err != nil {
 		return err
 	}

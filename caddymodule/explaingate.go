@@ -16,16 +16,17 @@ import (
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
 )
 
 // newStandIn returns what a gate needs to answer requests that carry no grant: keys to seal demands with, and a store in
-// which nobody has a passkey. Nothing else of it is ever called.
-func newStandIn(key, rpID string) (*gate.Backend, error) {
+// which somebody has a passkey or not. Nothing else of it is ever called.
+func newStandIn(key, rpID string, enrolled func() bool) (*gate.Backend, error) {
 	keys, err := grant.ParseKeys(key)
 	if err != nil {
 		return nil, err
 	}
-	b := &gate.Backend{Ceremonies: standInCeremonies{}, Limiter: gate.NewLimiter()}
+	b := &gate.Backend{Ceremonies: standInCeremonies{enrolled: enrolled}, Limiter: gate.NewLimiter()}
 	for _, sealer := range []struct {
 		to      **grant.Sealer
 		purpose grant.Purpose
@@ -34,15 +35,30 @@ func newStandIn(key, rpID string) (*gate.Backend, error) {
 			return nil, err
 		}
 	}
-	b.Views = gate.NewViews(standInCeremonies{}.Account, 0, gate.StoreBudget, time.Now)
+	b.Views = gate.NewViews(b.Ceremonies.Account, 0, gate.StoreBudget, time.Now)
 	return b, nil
 }
 
-type standInCeremonies struct{ gate.Ceremonies }
+type standInCeremonies struct {
+	gate.Ceremonies
+	enrolled func() bool // whether the user is to have a passkey
+}
 
-// Account answers that the user has no record.
-func (standInCeremonies) Account(_ context.Context, user string) (passkey.Account, error) {
-	return passkey.Account{User: passkey.User{Name: user}}, nil
+// Account returns a user with one passkey, or without a record.
+func (c standInCeremonies) Account(_ context.Context, user string) (passkey.Account, error) {
+	account := passkey.Account{User: passkey.User{Name: user}}
+	if c.enrolled() {
+		account.User.Version = 1
+		account.Passkeys = []passkey.Passkey{{ID: []byte("stand-in passkey")}}
+	}
+	return account, nil
+}
+
+// enrolled answers whether the user of the run at hand has a passkey: it is a question where that decides.
+func (s *settings) enrolled() bool {
+	x := s.current
+	return x != nil && !x.taken.Own && x.taken.Rule.ModeAt(time.Now()) == policy.IfEnrolled &&
+		x.ask(question{key: "enrolled", text: "the user has a passkey"})
 }
 
 // plant puts a value where a source reads it, as the first factor would; "" takes it away.
@@ -112,6 +128,7 @@ func (x *run) meet(h *handlerNode, next func()) {
 		}
 	} else {
 		x.end = ending{Result: resultPasses}
+		x.end.Would, _ = x.replacer.GetString("http.stepgate.would")
 	}
 	// Who answers behind the gate, now or after a step-up.
 	x.after = true

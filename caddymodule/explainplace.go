@@ -358,14 +358,6 @@ func mayStand(st *statement, above []string) bool {
 	return slices.Equal(paths, above) || slices.Equal(st.above, above)
 }
 
-// where names a handler for people: its line, or else its place in the JSON.
-func (h *handlerNode) where() string {
-	if text := h.place.String(); text != "" {
-		return text
-	}
-	return h.path
-}
-
 // title is what people call a handler.
 func (h *handlerNode) title() string {
 	name := orDefault(h.called, h.name)

@@ -69,6 +69,7 @@ type ending struct {
 	Location string `json:"location,omitempty"`
 	By       string `json:"by,omitempty"`
 	Hint     string `json:"hint,omitempty"`
+	Would    string `json:"would,omitempty"` // what an enforced rule would have done
 }
 
 // The results of an ending. The list is closed; docs/operating.md has it.
@@ -86,6 +87,7 @@ const (
 // follow runs a request through the routes of its server.
 func (s *settings) follow(in asked, answers map[string]bool) *run {
 	x := &run{settings: s, asked: in, answers: answers, groups: map[string]bool{}}
+	s.current = x
 	// Read as net/http reads it off the wire; the URL was checked before.
 	u, _ := url.ParseRequestURI(in.url.RequestURI())
 	r := (&http.Request{

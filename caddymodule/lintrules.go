@@ -16,7 +16,9 @@ import (
 func (l *linter) rules(st *site, h *handlerNode) {
 	block := demandOf(h.gate.MaxAge, h.gate.Level, 15*time.Minute, passkey.Verified)
 	l.age(st, h, h.place, "max_age", block.age)
+	l.mode(st, h, h.place, "This block", h.gate.Mode, h.gate.EnforceFrom)
 	for i, rule := range h.rules {
+		l.mode(st, h, rule.place, fmt.Sprintf("Rule %d", i+1), rule.Mode, rule.From)
 		mine := demandOf(rule.MaxAge, rule.Level, block.age, block.level)
 		if rule.MaxAge != nil {
 			l.age(st, h, rule.place, "max_age of rule "+fmt.Sprint(i+1), mine.age)
@@ -48,6 +50,23 @@ func (l *linter) foundRule(id string, s severity, st *site, h *handlerNode, rule
 	l.found(id, s, st, h, text, fix)
 	if f := &l.findings[len(l.findings)-1]; rule.place.line != 0 {
 		f.Place = rule.place.String()
+	}
+}
+
+// mode notes what is not enforced, so that a roll-out is not forgotten half-way.
+func (l *linter) mode(st *site, h *handlerNode, at place, what, mode, from string) {
+	begins, err := time.Parse(time.RFC3339, from)
+	switch {
+	case mode == "report" || mode == "if_enrolled":
+		what += " is not enforced for everybody: `mode " + mode + "`."
+	case from != "" && err == nil && time.Now().Before(begins):
+		what += " is enforced from " + from + " on."
+	default:
+		return
+	}
+	l.found("not_enforced", note, st, h, what, "Nothing during a roll-out; `mode enforce` ends it.")
+	if at.line != 0 {
+		l.findings[len(l.findings)-1].Place = at.String()
 	}
 }
 
