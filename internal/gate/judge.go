@@ -79,7 +79,9 @@ func (g *Gate) weigh(x *exchange, originRefusal passkey.Refusal, mode policy.Mod
 	if v.decision, v.known, v.err = g.judge(x, v.backend, x.rule.Demand); v.err == nil && !v.decision.Allow && mode == policy.IfEnrolled {
 		seen := v.backend.Views.held(x.user)
 		if seen == nil {
-			seen, v.err = v.backend.Views.read(x.context(), x.user)
+			ctx, end := g.announce(x)
+			seen, v.err = v.backend.Views.read(ctx, x.user)
+			end(judged(v.decision, v.err))
 		}
 		v.stranger = v.err == nil && len(seen.live) == 0
 	}
@@ -161,14 +163,18 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	return decision, e, nil
 }
 
+// announce tells that a judgement is about to ask the store, and returns the context to ask with.
+func (g *Gate) announce(x *exchange) (context.Context, func(Result, passkey.Refusal)) {
+	if g.cfg.Judging == nil {
+		return x.context(), func(Result, passkey.Refusal) {}
+	}
+	return g.cfg.Judging(x.context())
+}
+
 // judgeAnew holds the grant against the user as the store has them: as it had them within the lag, or later than now.
 func (g *Gate) judgeAnew(x *exchange, b *Backend, demanded policy.Demand, e *evidence, later bool) (decision policy.Decision, err error) {
-	ctx := x.context()
-	if g.cfg.Judging != nil {
-		asking, end := g.cfg.Judging(ctx)
-		defer func() { end(judged(decision, err)) }()
-		ctx = asking
-	}
+	ctx, end := g.announce(x)
+	defer func() { end(judged(decision, err)) }()
 	read := b.Views.read
 	if later {
 		read = b.Views.renew

@@ -13,6 +13,7 @@ import (
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/policy"
 )
 
 // tally is a meter that remembers. Every world has one: what the kit's checks of refusals want, it wants too.
@@ -168,4 +169,26 @@ func TestJudging(t *testing.T) {
 	w.store.fail.Store(true)
 	alice.get("/admin")
 	wants("a store that is down", outcome{gate.Failed, passkey.StoreUnavailable})
+}
+
+// Where people without a passkey are let through, the store is asked whether somebody has one: that is announced too.
+func TestJudgingOfStrangers(t *testing.T) {
+	var told []gate.Result
+	w := newWorld(t, func(c *gate.Config) {
+		for i := range c.Rules {
+			c.Rules[i].Mode = policy.IfEnrolled
+		}
+		c.Judging = func(ctx context.Context) (context.Context, func(gate.Result, passkey.Refusal)) {
+			return ctx, func(result gate.Result, reason passkey.Refusal) { told = append(told, result) }
+		}
+	})
+	w.browser("alice").passes("/admin")
+	w.browser("alice").passes("/admin")
+	if diff := cmp.Diff([]gate.Result{gate.StepUp}, told); diff != "" {
+		t.Error(diff)
+	}
+	want := count{false, gate.WouldStep, passkey.GrantMissing}
+	if diff := cmp.Diff([]count{want, want}, w.meter.take()); diff != "" {
+		t.Error(diff)
+	}
 }
