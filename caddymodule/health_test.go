@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +150,42 @@ func TestHealthWithoutRelyingParty(t *testing.T) {
 	}
 	if err := g.loadJSON(config); err == nil || !strings.Contains(err.Error(), "no relying party is configured") {
 		t.Errorf("%v", err)
+	}
+}
+
+// The examples of the documentation load.
+func TestMonitoringExamples(t *testing.T) {
+	for _, file := range []string{"../docs/operating.md", "../deploy/monitoring/README.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		examples := 0
+		for _, match := range regexp.MustCompile("(?ms)^```\\w*\\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
+			block := match[1]
+			if !strings.Contains(block, "stepgate_health") && !strings.Contains(block, "tracing") {
+				continue
+			}
+			examples++
+			g := newGateway(t)
+			example := strings.NewReplacer("8081", "$PORT", "…", "stepgate\n"+proxy, "console.example.com", "http://console.localhost:$PORT").Replace(block)
+			if err := g.reload(options("", ""), example); err != nil {
+				t.Errorf("%s: %v in %s", file, err, block)
+				continue
+			}
+			if strings.Contains(block, "stepgate_health") {
+				if answer, body := g.ask("GET", "gateway-1", "/ready"); answer.StatusCode != 200 {
+					t.Errorf("%s: /ready: %d %s", file, answer.StatusCode, body)
+				}
+			}
+			if strings.Contains(block, "metrics") {
+				if answer, body := g.ask("GET", "gateway-1", "/metrics"); answer.StatusCode != 200 || !strings.Contains(body, "stepgate_requests_judged_total") {
+					t.Errorf("%s: /metrics: %d %.300s", file, answer.StatusCode, body)
+				}
+			}
+		}
+		if examples == 0 {
+			t.Errorf("%s has no examples", file)
+		}
 	}
 }
