@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,7 +14,10 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/clocktest"
+	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/store/dynamostore"
 )
@@ -175,5 +179,51 @@ func TestTablesLookOnce(t *testing.T) {
 	first.Wait()
 	if looks.Load() != 1 {
 		t.Errorf("%d looks", looks.Load())
+	}
+}
+
+// openingStore is a store that opens with these keys and this readiness, or not at all.
+type openingStore struct {
+	keys  func() (*grant.Keys, error)
+	ready func(context.Context) error
+	err   error
+}
+
+func (s openingStore) Shared() bool { return false }
+
+func (s openingStore) Open(string, *zap.Logger) (*OpenStore, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	return &OpenStore{Store: unavailable{}, Limiter: gate.NewLimiter(), Keys: s.keys, Ready: s.ready, Release: func() error { return nil }}, nil
+}
+
+// Each thing that a gateway needs is missed by its own name, and what the log gets is one line.
+func TestIsReady(t *testing.T) {
+	keys := func() (*grant.Keys, error) { return grant.ParseKeys(grant.NewKey()) }
+	well := func(context.Context) error { return nil }
+	for _, test := range []struct {
+		name   string
+		store  openingStore
+		closed bool
+		want   []unready
+	}{
+		{"all is well", openingStore{keys: keys, ready: well}, false, nil},
+		{"a store that does not say", openingStore{keys: keys}, false, nil},
+		{"a store that says no", openingStore{keys: keys, ready: func(context.Context) error { return passkey.StoreUnavailable }}, false, []unready{storeUnavailable}},
+		{"a store that does not open", openingStore{err: errors.New("made up")}, false, []unready{notOpen}},
+		{"no keys", openingStore{keys: func() (*grant.Keys, error) { return nil, errors.New("made up") }, ready: well}, false, []unready{notOpen, keysMissing}},
+		{"an unloaded configuration", openingStore{keys: keys, ready: well}, true, []unready{notOpen}},
+	} {
+		app := &App{RPID: "localhost", logger: zap.NewNop(), store: test.store, closed: test.closed}
+		app.service = ceremony.Config{RPID: "localhost", Origins: []string{"http://localhost:8080"}}
+		app.open = sync.OnceValues(app.openBackend)
+		err := app.isReady(t.Context())
+		if diff := cmp.Diff(test.want, reasonsOf(err)); diff != "" {
+			t.Errorf("%s: %v: %s", test.name, err, diff)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: more than one line: %q", test.name, err)
+		}
 	}
 }
