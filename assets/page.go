@@ -25,16 +25,20 @@ type Challenge struct {
 	Passkeys int           // how many passkeys the person has
 	Suitable int           // how many of them reach Level
 	FirstUse bool          // the person may register a first passkey here and now
-	Timeout  time.Duration // how long a ceremony may take
+
+	Uninvited bool          // the person could, but for registration invite
+	Timeout   time.Duration // how long a ceremony may take
 }
 
 // Account is the page where a person manages their passkeys.
 type Account struct {
 	Common
 	Passkeys []Passkey
-	Max      int           // how many passkeys a person may have
-	FirstUse bool          // the person may register a first passkey without authorization
-	Timeout  time.Duration // how long a ceremony may take
+	Max      int  // how many passkeys a person may have
+	FirstUse bool // the person may register a first passkey without authorization
+
+	Uninvited bool          // the person could, but for registration invite
+	Timeout   time.Duration // how long a ceremony may take
 }
 
 // Passkey is one row of the account page. Its JSON form is the one of the account page's list (docs/http.md).

@@ -54,6 +54,9 @@ const words = {
   session_missing: ["Your sign-in ended", "Reload the page to sign in again; then go on from here.", "reload"],
 
   registration_closed: ["A passkey can’t be added like this", "Somebody has registered a passkey for you before. Reload the page to use it, or ask the administrators.", "reload"],
+  invitation_invalid: ["This invitation is not valid", "It was used already, replaced by another one, or made for somebody else. Check it, or ask the administrators for a new one."],
+  invitation_expired: ["This invitation is too old", "Ask the administrators for a new one."],
+  invitation_needed: ["The first passkey needs an invitation", "Ask the administrators for one.", "reload"],
   authorization_needed: ["Confirm first", "This needs a confirmation with a passkey you have. Confirm, or reload the page and start once more.", "reload"],
   attestation_invalid: ["This kind of passkey is not accepted", "Try another device or a security key."],
   algorithm_refused: ["This kind of passkey is not accepted", "Try another device or a security key."],
@@ -673,7 +676,8 @@ function accountPage() {
 
   // --- add
   const open = $("button[data-do=add]");
-  if (open) {
+  const invited = $("button[data-do=invited]");
+  if (open || invited) {
     const steps = Object.fromEntries($$("[data-step]").map((step) => [step.dataset.step, step]));
     const show = (name) => {
       for (const [key, step] of Object.entries(steps)) step.hidden = key !== name;
@@ -686,7 +690,44 @@ function accountPage() {
       prepared.start().catch((failure) => warn(failure, { focus: false }));
     };
     steps.create.elements.name.value = suggestName(names());
-    open.onclick = () => {
+    // granted lets one passkey be created, with options that were given once.
+    const granted = async (given) => {
+      options.retire();
+      options = new Prepared("create", async () => {
+        if (!given) throw new Failure("authorization_expired");
+        return [given, given = null][0];
+      }, { renewable: false });
+      await options.start();
+      show("create");
+    };
+    if (invited) {
+      const code = steps.invited.elements.invitation;
+      invited.onclick = () => {
+        if (current || left) return;
+        clear();
+        show("invited");
+        code.focus();
+      };
+      steps.invited.onsubmit = async (event) => {
+        event.preventDefault();
+        const invitation = code.value.trim();
+        if (!invitation) return complain(code, "Enter the invitation.");
+        clear();
+        try {
+          await granted(await api("POST", "/passkeys/options", { name: "", invitation }));
+        } catch (failure) {
+          warn(failure);
+        }
+      };
+      // A link brings it in its fragment, which no server and no log sees; nor shall the history.
+      const [, brought] = location.hash.match(/^#invitation=([\w-]{1,100})$/) ?? [];
+      if (brought) {
+        history.replaceState(null, "", location.pathname + location.search);
+        show("invited");
+        code.value = brought;
+      }
+    }
+    if (open) open.onclick = () => {
       if (current || left) return;
       clear();
       show(steps.authorize ? "authorize" : "create"); // a first passkey needs no authorization
@@ -695,14 +736,7 @@ function accountPage() {
     if (steps.authorize) steps.authorize.onsubmit = (event) => {
       event.preventDefault();
       ceremony($("button", steps.authorize), authorize, async (authorization) => {
-        let given = await api("POST", "/passkeys/options", { name: "", authorization });
-        options.retire();
-        options = new Prepared("create", async () => {
-          if (!given) throw new Failure("authorization_expired");
-          return [given, given = null][0];
-        }, { renewable: false });
-        await options.start();
-        show("create");
+        await granted(await api("POST", "/passkeys/options", { name: "", authorization }));
       });
     };
     creation(steps.create, () => options, (row) => reload(`“${row.name}” has been added.`));

@@ -33,7 +33,7 @@ func init() {
 //			store          file [<path>] | dynamodb { … }
 //			grant_keys     <placeholder...>
 //			challenge_ttl  <duration>
-//			registration   first_use
+//			registration   first_use|invite
 //			max_passkeys   <number>
 //			counter        reject|warn
 //			revocation_lag <duration>
@@ -64,7 +64,8 @@ type App struct {
 	// How long a person has to finish a ceremony; also the browser's timeout. From 30s to 1h. Default: 5m.
 	ChallengeTTL caddy.Duration `json:"challenge_ttl,omitempty"`
 
-	// How a user's first passkey is registered. `first_use`: on the first factor alone, once. Default: `first_use`.
+	// How a user's first passkey is registered. `first_use`: on the first factor alone, once. `invite`: by an invitation of
+	// an administrator (`stepgate invite`). Default: `first_use`.
 	Registration string `json:"registration,omitempty"`
 
 	// How many passkeys a user may have, from 1 to 100. Default: 10.
@@ -130,6 +131,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.service = ceremony.Config{
 		RPID: a.RPID, RPName: a.RPName, Origins: a.Origins, TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
+		InviteOnly: a.Registration == "invite",
 	}
 	if a.service.TTL == 0 {
 		a.service.TTL = ceremony.DefaultTTL

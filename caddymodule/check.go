@@ -111,12 +111,10 @@ func checkMaxPasskeys(number int) error {
 
 func checkRegistration(how string) error {
 	switch how {
-	case "", "first_use":
+	case "", "first_use", "invite":
 		return nil
-	case "invite":
-		return notBuilt("registration invite", "registration first_use")
 	}
-	return fmt.Errorf("%q: must be first_use", how)
+	return fmt.Errorf("%q: must be first_use or invite", how)
 }
 
 func checkCounter(how string) error {

@@ -141,7 +141,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Path: h.Path, Rules: routes, Default: block,
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
-		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys,
+		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys, InviteOnly: app.service.InviteOnly,
 		Backend: app.backend, Audit: audit.Log{Logger: h.logger.Named("audit")}, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
 	})
 	if err != nil {

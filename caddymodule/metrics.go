@@ -68,7 +68,7 @@ func newMeters() *meters {
 	reason := label{"reason", append([]string{""}, texts(gate.Reasons())...)}
 	failed := label{"result", texts([]gate.Result{ceremonyOK, gate.Refused, gate.Failed})}
 	kind := label{"kind", []string{passkey.Registration.String(), passkey.Authentication.String()}}
-	action := label{"action", append([]string{""}, texts([]passkey.Action{passkey.StepUp, passkey.Add, passkey.Remove, passkey.FirstUse, passkey.Another})...)}
+	action := label{"action", append([]string{""}, texts([]passkey.Action{passkey.StepUp, passkey.Add, passkey.Remove, passkey.FirstUse, passkey.Another, passkey.Invited})...)}
 	operation := label{"operation", storeOperations}
 	level := label{"level", []string{passkey.Present.String(), passkey.Verified.String(), passkey.DeviceBound.String(), passkey.Attested.String()}}
 

@@ -106,6 +106,13 @@ func (w watchedCeremonies) StartRegistration(ctx context.Context, party ceremony
 	return begun, err
 }
 
+func (w watchedCeremonies) StartInvited(ctx context.Context, party ceremony.Party, name, invitation string) (ceremony.Options, error) {
+	ctx, step := w.step(ctx, "start", passkey.Registration, passkey.Invited)
+	options, err := w.Ceremonies.StartInvited(ctx, party, name, invitation)
+	step.opened(err)
+	return options, err
+}
+
 // FinishRegistration does not know the action of a registration that is refused: only the challenge's record did.
 func (w watchedCeremonies) FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error) {
 	ctx, step := w.step(ctx, "finish", passkey.Registration, "")
@@ -115,6 +122,9 @@ func (w watchedCeremonies) FinishRegistration(ctx context.Context, party ceremon
 	case registered.First:
 		step.action = passkey.FirstUse
 		w.meters.registered.WithLabelValues("true").Inc()
+	case registered.Invited:
+		step.action = passkey.Invited
+		w.meters.registered.WithLabelValues("false").Inc()
 	default:
 		step.action = passkey.Another
 		w.meters.registered.WithLabelValues("false").Inc()

@@ -10,7 +10,7 @@ import (
 )
 
 // storeOperations are the methods of [ceremony.Store], as metrics and spans name them.
-var storeOperations = []string{"begin", "consume", "account", "use", "register", "rename", "remove", "revoke"}
+var storeOperations = []string{"begin", "consume", "account", "use", "register", "rename", "remove", "revoke", "register_invited", "invite"}
 
 // watchedStore counts and times every call of a store, whichever it is, and makes a span of it where the request is traced.
 type watchedStore struct {
@@ -98,6 +98,20 @@ func (s watchedStore) Remove(ctx context.Context, next passkey.User, credentialI
 func (s watchedStore) Revoke(ctx context.Context, next passkey.User) error {
 	ctx, ended := s.watch(ctx, "revoke")
 	err := s.Store.Revoke(ctx, next)
+	ended(err)
+	return err
+}
+
+func (s watchedStore) RegisterInvited(ctx context.Context, next passkey.User, p passkey.Passkey, invitation string) error {
+	ctx, ended := s.watch(ctx, "register_invited")
+	err := s.Store.RegisterInvited(ctx, next, p, invitation)
+	ended(err)
+	return err
+}
+
+func (s watchedStore) Invite(ctx context.Context, user string, invitation passkey.Invitation) error {
+	ctx, ended := s.watch(ctx, "invite")
+	err := s.Store.Invite(ctx, user, invitation)
 	ended(err)
 	return err
 }

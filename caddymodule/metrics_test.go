@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -302,6 +303,16 @@ func (unavailable) Remove(context.Context, passkey.User, []byte) error {
 
 func (unavailable) Revoke(context.Context, passkey.User) error { return passkey.StoreUnavailable }
 
+func (unavailable) RegisterInvited(context.Context, passkey.User, passkey.Passkey, string) error {
+	return passkey.StoreUnavailable
+}
+
+func (unavailable) Invite(context.Context, string, passkey.Invitation) error {
+	return passkey.StoreUnavailable
+}
+
+var wordBegins = regexp.MustCompile(`([a-z])([A-Z])`)
+
 // Every method of a store is watched: whoever adds one must name it.
 func TestEveryStoreCallIsCounted(t *testing.T) {
 	m := newMeters()
@@ -319,7 +330,7 @@ func TestEveryStoreCallIsCounted(t *testing.T) {
 		if err, _ := results[len(results)-1].Interface().(error); !errors.Is(err, passkey.StoreUnavailable) {
 			t.Errorf("%s returns %v", method.Name, err)
 		}
-		operation := strings.ToLower(method.Name)
+		operation := strings.ToLower(wordBegins.ReplaceAllString(method.Name, "${1}_$2"))
 		want["stepgate_store_calls_total{operation="+operation+",result=store_unavailable}"] = 1
 		want["stepgate_store_call_duration_seconds{operation="+operation+"}"] = 1
 	}

@@ -65,4 +65,5 @@ type Removed struct {
 type Registered struct {
 	Passkey passkey.Passkey
 	First   bool // registered on the first factor alone
+	Invited bool // registered by an invitation, which is used up
 }

@@ -40,6 +40,9 @@ type Config struct {
 	// MaxPasskeys bounds the passkeys of one user. 0 means [DefaultMaxPasskeys].
 	MaxPasskeys int
 
+	// InviteOnly has a user's first passkey need an invitation (registration invite), not the first factor alone.
+	InviteOnly bool
+
 	// CounterWarn lets a backup-eligible passkey pass whose sign count did not rise, and says so in [Proof]. Synced
 	// passkeys have no single counter. The default refuses every passkey whose count did not rise.
 	CounterWarn bool

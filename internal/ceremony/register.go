@@ -28,6 +28,57 @@ func (s *Service) StartRegistration(ctx context.Context, party Party, name strin
 	return begun, nil
 }
 
+// StartInvited is [Service.StartRegistration] for somebody who has an administrator's invitation: it takes the place of an
+// existing passkey's authorization, and of the first factor's word alone. The invitation is used up when the registration
+// is finished. Refusals of its own: [passkey.InvitationInvalid], [passkey.InvitationExpired].
+func (s *Service) StartInvited(ctx context.Context, party Party, name, invitation string) (Options, error) {
+	options, err := s.startInvited(ctx, party, name, invitation)
+	if err != nil {
+		return nil, fmt.Errorf("starting a registration by invitation: %w", err)
+	}
+	return options, nil
+}
+
+func (s *Service) startInvited(ctx context.Context, party Party, name, invitation string) (Options, error) {
+	if err := s.admit(party); err != nil {
+		return nil, err
+	}
+	name, err := optionalName(name)
+	if err != nil {
+		return nil, err
+	}
+	record := passkey.Challenge{Action: passkey.Invited, Level: passkey.Verified, Name: name, Target: passkey.InvitationID(invitation)}
+	// Read first: whoever has a record keeps their user handle, and whoever guesses writes nothing.
+	account, err := s.config.Store.Account(ctx, party.User)
+	if err != nil {
+		return nil, err
+	}
+	if record.Handle = account.User.Handle; account.User.Version == 0 {
+		if record.Handle, err = s.draw(passkey.HandleLength); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.mayRegister(record, account); err != nil {
+		return nil, err
+	}
+	challenge, account, err := s.begin(ctx, party, record)
+	if err != nil {
+		return nil, err
+	}
+	return s.offer(party, record, challenge, account)
+}
+
+// offer decides, on the account as it is now, and returns the options.
+func (s *Service) offer(party Party, record passkey.Challenge, challenge []byte, account passkey.Account) (Options, error) {
+	if err := s.mayRegister(record, account); err != nil {
+		return nil, err
+	}
+	if record.Name != "" && hasName(account.User, record.Name) {
+		return nil, passkey.NameTaken
+	}
+	return s.creationOptions(party, record.Handle, challenge, account.Passkeys)
+}
+
 func (s *Service) startRegistration(ctx context.Context, party Party, name string, authorization []byte) (begun Begun, err error) {
 	if err := s.admit(party); err != nil {
 		return begun, err
@@ -52,26 +103,32 @@ func (s *Service) startRegistration(ctx context.Context, party Party, name strin
 	if err != nil {
 		return begun, err
 	}
-	if err := s.mayRegister(record, account); err != nil {
-		return begun, err
-	}
-	if name != "" && hasName(account.User, name) {
-		return begun, passkey.NameTaken
-	}
-	begun.Options, err = s.creationOptions(party, record.Handle, challenge, account.Passkeys)
+	begun.Options, err = s.offer(party, record, challenge, account)
 	return begun, err
 }
 
 // mayRegister decides who may register a passkey: it is asked before the options are given out, and again on the account
 // that the passkey is written to.
 func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account) error {
-	if record.Action == passkey.FirstUse {
-		switch {
-		case account.User.Version == 0:
-			return nil
-		case len(account.Passkeys) == 0:
-			return passkey.RegistrationClosed
+	switch {
+	case record.Action == passkey.Invited:
+		if account.User.Version > 0 && !bytes.Equal(record.Handle, account.User.Handle) {
+			return passkey.Conflict // somebody was registered meanwhile; the invitation is still good
 		}
+		if err := account.Invitation.Check(record.Target, s.config.Now()); err != nil {
+			return err
+		}
+		if len(account.User.Passkeys) >= s.config.MaxPasskeys {
+			return passkey.TooManyPasskeys
+		}
+		return nil
+	case record.Action == passkey.FirstUse && account.User.Version == 0 && s.config.InviteOnly:
+		return passkey.InvitationNeeded
+	case record.Action == passkey.FirstUse && account.User.Version == 0:
+		return nil
+	case record.Action == passkey.FirstUse && len(account.Passkeys) == 0:
+		return passkey.RegistrationClosed
+	case record.Action == passkey.FirstUse:
 		return passkey.AuthorizationNeeded
 	}
 	// The passkey that authorised it must still be there, and still reach as high as any: the user may have added a
@@ -166,7 +223,7 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 			return err
 		}
 		user := account.User
-		if record.Action == passkey.FirstUse {
+		if user.Version == 0 {
 			epoch, err := s.epoch()
 			if err != nil {
 				return err
@@ -177,6 +234,9 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 		next, err := user.Adding(p)
 		if err != nil {
 			return err
+		}
+		if record.Action == passkey.Invited {
+			return s.config.Store.RegisterInvited(ctx, next, p, record.Target)
 		}
 		return s.config.Store.Register(ctx, next, p)
 	}
@@ -197,7 +257,7 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 	if err := s.retry(ctx, record.User, &account, write); err != nil {
 		return Registered{}, err
 	}
-	return Registered{Passkey: p}, nil
+	return Registered{Passkey: p, Invited: record.Action == passkey.Invited}, nil
 }
 
 // verifyAttestation follows WebAuthn L3 §7.1 and returns the passkey to be registered.

@@ -45,6 +45,13 @@ type Store interface {
 	// success.
 	Register(ctx context.Context, next passkey.User, p passkey.Passkey) error
 
+	// RegisterInvited is Register and deletes the user's invitation of this id, in the same transaction
+	// ([passkey.InvitationInvalid] when they have none, or another one). next may be the first version of a user.
+	RegisterInvited(ctx context.Context, next passkey.User, p passkey.Passkey, invitation string) error
+
+	// Invite stores an invitation for a user, who need not have a record, in the place of one that is there.
+	Invite(ctx context.Context, user string, invitation passkey.Invitation) error
+
 	// Rename writes the user record and the passkey's name in one transaction, conditioned as Register is;
 	// [passkey.PasskeyUnknown] when the passkey is gone.
 	Rename(ctx context.Context, next passkey.User, credentialID []byte, name string) error

@@ -59,7 +59,8 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	g.writePage(x, http.StatusOK, assets.Challenge{
 		Common: g.common(x), Demand: sealed, ReturnTo: d.back(), Method: d.Method, Target: d.Target,
 		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
-		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: account.User.Version == 0, Timeout: g.cfg.ChallengeTTL,
+		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: account.User.Version == 0 && !g.cfg.InviteOnly,
+		Uninvited: account.User.Version == 0 && g.cfg.InviteOnly, Timeout: g.cfg.ChallengeTTL,
 	})
 }
 

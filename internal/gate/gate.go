@@ -45,6 +45,7 @@ type Config struct {
 	BodyTimeout  time.Duration // how long a body of the gateway's own API may take to arrive; default 10s
 	ChallengeTTL time.Duration // shown to the pages
 	MaxPasskeys  int           // shown to the pages
+	InviteOnly   bool          // shown to the pages: a first passkey needs an invitation
 
 	// Longest returns the longest maximum age of any block that shares this one's grants: how long a proof can be of use.
 	// Nil means this block is alone.
@@ -80,6 +81,7 @@ type Ceremonies interface {
 	Start(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose) (ceremony.Options, error)
 	Finish(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose, credential []byte) (ceremony.Proof, error)
 	StartRegistration(ctx context.Context, party ceremony.Party, name string, authorization []byte) (ceremony.Begun, error)
+	StartInvited(ctx context.Context, party ceremony.Party, name, invitation string) (ceremony.Options, error)
 	FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error)
 	Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error)
 	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte) (ceremony.Removed, error)

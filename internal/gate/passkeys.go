@@ -31,7 +31,8 @@ func (g *Gate) listPasskeys(x *exchange, b *Backend) {
 	}
 	g.party(x)
 	g.writePage(x, http.StatusOK, assets.Account{
-		Common: g.common(x), Passkeys: rows, Max: g.cfg.MaxPasskeys, FirstUse: account.User.Version == 0, Timeout: g.cfg.ChallengeTTL,
+		Common: g.common(x), Passkeys: rows, Max: g.cfg.MaxPasskeys, FirstUse: account.User.Version == 0 && !g.cfg.InviteOnly, Uninvited: account.User.Version == 0 && g.cfg.InviteOnly,
+		Timeout: g.cfg.ChallengeTTL,
 	})
 }
 
@@ -81,8 +82,22 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 		g.refuse(x, refusalOf(err))
 		return
 	}
+	invitation := body.OptionalText("invitation")
+	if err := body.Err(); err != nil || invitation != "" && len(authorization) > 0 {
+		g.refuse(x, passkey.BodyMalformed)
+		return
+	}
 	party := g.party(x)
 	if g.limited(x, b, party) {
+		return
+	}
+	if invitation != "" {
+		options, err := b.Ceremonies.StartInvited(x.context(), party, name, invitation)
+		if err != nil {
+			g.refuseCeremony(x, passkey.Invited, err)
+			return
+		}
+		g.writeJSON(x, http.StatusOK, options)
 		return
 	}
 	begun, err := b.Ceremonies.StartRegistration(x.context(), party, name, authorization)
@@ -118,8 +133,11 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 	b.Views.Forget(x.user)
 	event := x.event(audit.PasskeyRegistered)
 	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), passkey.Another, registered.Passkey.Reach().String()
-	if registered.First {
+	switch {
+	case registered.First:
 		event.Action = passkey.FirstUse
+	case registered.Invited:
+		event.Action = passkey.Invited
 	}
 	g.cfg.Audit.Record(event)
 	g.writeJSON(x, http.StatusCreated, row(registered.Passkey))

@@ -29,13 +29,14 @@ func (k Kind) String() string {
 // Action is what a ceremony is for. A grant never stands in for an action (docs/rules.md, rule 9).
 type Action string
 
-// The actions. The first three are authentications, the last two registrations.
+// The actions. The first three are authentications, the others registrations.
 const (
 	StepUp   Action = "step_up"   // earns a grant
 	Add      Action = "add"       // authorises registering another passkey
 	Remove   Action = "remove"    // authorises removing the target
 	FirstUse Action = "first_use" // registers the first passkey of a user, on the first factor alone
 	Another  Action = "another"   // registers another passkey, authorised by an Add
+	Invited  Action = "invited"   // registers a passkey, authorised by an invitation
 )
 
 // Kind returns the ceremony that an action needs.
@@ -43,7 +44,7 @@ func (a Action) Kind() Kind {
 	switch a {
 	case StepUp, Add, Remove:
 		return Authentication
-	case FirstUse, Another:
+	case FirstUse, Another, Invited:
 		return Registration
 	}
 	return 0
@@ -57,7 +58,7 @@ type Challenge struct {
 	RPID    string
 	User    string // who started it; nobody else can finish it
 	Action  Action
-	Target  string // [ShortID] of the passkey that a Remove is about, or that authorised an Another
+	Target  string // [ShortID] of the passkey that a Remove is about, or that authorised an Another; [InvitationID] for an Invited
 	Level   Level  // what the ceremony must at least prove
 	Origin  string // the one origin it may be finished on
 	Browser Digest // digest of the browser's ceremony cookie

@@ -69,6 +69,9 @@ const (
 // Registering and managing passkeys.
 const (
 	RegistrationClosed  Refusal = "registration_closed"  // somebody registered a passkey for this user before
+	InvitationInvalid   Refusal = "invitation_invalid"   // not this user's, used up, or replaced by another
+	InvitationExpired   Refusal = "invitation_expired"   // too old
+	InvitationNeeded    Refusal = "invitation_needed"    // registration invite: the first passkey needs one
 	AuthorizationNeeded Refusal = "authorization_needed" // an existing passkey has to be used first
 	AttestationInvalid  Refusal = "attestation_invalid"
 	AlgorithmRefused    Refusal = "algorithm_refused" // not one of ES256, EdDSA, RS256

@@ -38,8 +38,9 @@ type Ref struct {
 
 // Account is a user with their passkeys, oldest first. A user without a record has Version 0 and no passkeys.
 type Account struct {
-	User     User
-	Passkeys []Passkey
+	User       User
+	Passkeys   []Passkey
+	Invitation Invitation // of a user without a record too
 }
 
 // AccountOf makes an account of a user record and passkey records, oldest first. They must agree: a passkey without a line

@@ -11,6 +11,16 @@ import (
 
 // Register implements [ceremony.Store].
 func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passkey) error {
+	return s.register(ctx, next, p, func(tx) error { return nil })
+}
+
+// RegisterInvited implements [ceremony.Store].
+func (s *Store) RegisterInvited(ctx context.Context, next passkey.User, p passkey.Passkey, invitation string) error {
+	return s.register(ctx, next, p, func(t tx) error { return t.spend(next.Name, invitation) })
+}
+
+// register is Register, and spends what authorised it in the same transaction.
+func (s *Store) register(ctx context.Context, next passkey.User, p passkey.Passkey, spend func(tx) error) error {
 	return s.update(ctx, "registering passkey", func(t tx) error {
 		stored, found, err := t.passkey(next.Name, p.ID)
 		if err != nil {
@@ -33,6 +43,9 @@ func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passk
 		}
 		if _, named := next.Named(p.ID, p.Name); !named {
 			return errList
+		}
+		if err := spend(t); err != nil {
+			return err
 		}
 		if err := t.putUser(next); err != nil {
 			return err

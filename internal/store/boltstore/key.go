@@ -16,6 +16,7 @@ const (
 	passkeyTag   = 'p' // RP ID, user, SHA-256 of the credential id
 	ownerTag     = 'o' // RP ID, SHA-256 of the credential id
 	challengeTag = 'c' // RP ID, user, challenge id
+	inviteTag    = 'i' // RP ID, user
 	expiryTag    = 'x' // seconds, nanoseconds, key of the challenge
 )
 
@@ -29,6 +30,7 @@ func keyOf(tag byte, names ...string) []byte {
 }
 
 func (t tx) userKey(user string) []byte       { return keyOf(userTag, t.rpID, user) }
+func (t tx) invitationKey(user string) []byte { return keyOf(inviteTag, t.rpID, user) }
 func (t tx) passkeyPrefix(user string) []byte { return keyOf(passkeyTag, t.rpID, user) }
 
 // passkeyKey and ownerKey hold a digest: a credential id may be longer than a key should be, and is chosen by the client.

@@ -55,6 +55,14 @@ type ownerRecord struct {
 	ID   []byte `json:"id"`
 }
 
+type invitationRecord struct {
+	V       int       `json:"v"`
+	RPID    string    `json:"rp_id"`
+	User    []byte    `json:"user"`
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires"`
+}
+
 type challengeRecord struct {
 	V       int       `json:"v"`
 	RPID    string    `json:"rp_id"`

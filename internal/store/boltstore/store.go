@@ -58,7 +58,8 @@ func (t tx) account(name string) (passkey.Account, error) {
 	if !agree {
 		return passkey.Account{}, errDisagree
 	}
-	return account, nil
+	account.Invitation, err = t.invitation(name)
+	return account, err
 }
 
 var errDisagree = errors.New("unreadable account: the user's list, the passkeys' records and their owners disagree")

@@ -75,6 +75,7 @@ func (s *Store) query(ctx context.Context, partition string) (items []attributes
 func (s *Store) assemble(items []attributes, name string) (passkey.Account, error) {
 	user := passkey.User{Name: name}
 	var passkeys []passkey.Passkey
+	var invitation passkey.Invitation
 	for _, item := range items {
 		key, ok := item[sortKey].(*types.AttributeValueMemberS)
 		if !ok {
@@ -88,6 +89,8 @@ func (s *Store) assemble(items []attributes, name string) (passkey.Account, erro
 			var p passkey.Passkey
 			p, err = s.decodePasskey(item, name, nil)
 			passkeys = append(passkeys, p)
+		case key.Value == invitationKey:
+			invitation, err = s.decodeInvitation(item, name)
 		}
 		if err != nil {
 			return passkey.Account{}, err
@@ -97,6 +100,7 @@ func (s *Store) assemble(items []attributes, name string) (passkey.Account, erro
 	if !agree {
 		return passkey.Account{}, errDisagree
 	}
+	account.Invitation = invitation
 	return account, nil
 }
 

@@ -13,6 +13,19 @@ import (
 
 // Register implements [ceremony.Store].
 func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passkey) error {
+	return s.register(ctx, next, p)
+}
+
+// RegisterInvited implements [ceremony.Store].
+func (s *Store) RegisterInvited(ctx context.Context, next passkey.User, p passkey.Passkey, invitation string) error {
+	if invitation == "" {
+		return fmt.Errorf("registering passkey: %w", passkey.InvitationInvalid)
+	}
+	return s.register(ctx, next, p, s.spend(next.Name, invitation))
+}
+
+// register is Register, and spends what authorised it in the same transaction.
+func (s *Store) register(ctx context.Context, next passkey.User, p passkey.Passkey, spend ...types.TransactWriteItem) error {
 	return s.within(ctx, "registering passkey", next.Name, func(ctx context.Context) error {
 		if _, named := next.Named(p.ID, p.Name); !named {
 			return errList
@@ -25,7 +38,8 @@ func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passk
 		if err != nil {
 			return err
 		}
-		failed, err := s.transact(ctx, user, s.putNew(passkeyItem), s.putNew(s.encodeOwner(next.Name, p.ID)))
+		items := append([]types.TransactWriteItem{user, s.putNew(passkeyItem), s.putNew(s.encodeOwner(next.Name, p.ID))}, spend...)
+		failed, err := s.transact(ctx, items...)
 		if failed == nil {
 			return err
 		}
@@ -47,7 +61,15 @@ func (s *Store) Register(ctx context.Context, next passkey.User, p passkey.Passk
 				return err
 			}
 		}
-		return passkey.PasskeyExists
+		if taken {
+			return passkey.PasskeyExists
+		}
+		if spent := failed[3].item; len(spent) > 0 {
+			if _, err := s.decodeInvitation(spent, next.Name); err != nil {
+				return err
+			}
+		}
+		return passkey.InvitationInvalid
 	})
 }
 

@@ -137,6 +137,17 @@ func TestPolicyIsWhatGatewaysCall(t *testing.T) {
 			must(t, store.Revoke(t.Context(), user.InEpoch(passkey.Epoch{1})))
 			refused(t, "again", store.Revoke(t.Context(), user.InEpoch(passkey.Epoch{1})), passkey.Conflict)
 		}},
+		{"Invite", func() {
+			for range 2 {
+				must(t, store.Invite(t.Context(), "bob", passkey.Invitation{ID: "one", Expires: now}))
+			}
+		}},
+		{"RegisterInvited", func() {
+			next, err := passkey.User{Name: "bob"}.Adding(other)
+			must(t, err)
+			refused(t, "another one", store.RegisterInvited(t.Context(), next, other, "two"), passkey.InvitationInvalid)
+			must(t, store.RegisterInvited(t.Context(), next, other, "one"))
+		}},
 	}
 	var methods, called []string
 	for method := range reflect.TypeFor[ceremony.Store]().Methods() {

@@ -30,6 +30,7 @@ const (
 	userRecordKey     = "user"
 	ownerRecordKey    = "owner"
 	passkeyRecordsKey = "passkey#" // and the digest of the credential id
+	invitationKey     = "invitation"
 )
 
 // attributes is an item, or the key of one.
@@ -47,6 +48,10 @@ func (s *Store) userKey(user string) attributes {
 
 func (s *Store) passkeyKey(user string, credentialID []byte) attributes {
 	return attributes{partitionKey: text(s.userPartition(user)), sortKey: text(passkeyRecordsKey + digest(credentialID))}
+}
+
+func (s *Store) invitationKey(user string) attributes {
+	return attributes{partitionKey: text(s.userPartition(user)), sortKey: text(invitationKey)}
 }
 
 func (s *Store) ownerKey(credentialID []byte) attributes {

@@ -186,6 +186,10 @@ func methods(s ceremony.Store, account passkey.Account, unused passkey.Challenge
 	removed, _ := user.Removing(p.ID)
 	renamed, _ := user.Renaming(p.ID, "renamed")
 	return map[string]func(context.Context) error{
+		"Invite": func(ctx context.Context) error { return s.Invite(ctx, user.Name, newInvitation("never")) },
+		"RegisterInvited": func(ctx context.Context) error {
+			return s.RegisterInvited(ctx, added, fresh, newInvitation("never").ID)
+		},
 		"Begin":    func(ctx context.Context) error { _, err := s.Begin(ctx, unused); return err },
 		"Consume":  func(ctx context.Context) error { _, _, err := s.Consume(ctx, claimOf(issued), now); return err },
 		"Account":  func(ctx context.Context) error { _, err := s.Account(ctx, user.Name); return err },

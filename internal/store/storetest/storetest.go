@@ -60,6 +60,8 @@ func Run(t *testing.T, open func(t *testing.T) ceremony.Store) {
 		"use/concurrent removal":  testUseWhileRemoving,
 		"context":                 testContext,
 		"mistakes":                testMistakes,
+		"invitation":              testInvitation,
+		"invitation/one winner":   testInvitationOnce,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
