@@ -136,13 +136,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		routes = append(routes, route)
 	}
+	recorder, err := withEvents(ctx, audit.Log{Logger: h.logger.Named("audit")})
+	if err != nil {
+		return fmt.Errorf("stepgate: %w", err)
+	}
 	h.gate, err = gate.New(gate.Config{
 		RPName: app.service.RPName, Origins: app.Origins, Longest: app.longestAge,
 		Path: h.Path, Rules: routes, Default: block,
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
 		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys, InviteOnly: app.service.InviteOnly,
-		Backend: app.backend, Audit: audit.Log{Logger: h.logger.Named("audit")}, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
+		Backend: app.backend, Audit: recorder, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("stepgate: %w", err)
