@@ -75,7 +75,8 @@ func (g *Gate) demandOf(x *exchange, b *Backend, body *strictjson.Reader) (deman
 
 // limited refuses a ceremony start when too many were started.
 func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
-	if b.Limiter.allow(x.user, x.in.Client, party.Browser, x.provenBrowser(b), g.cfg.Now()) {
+	x.wait = b.Limiter.take(x.user, x.in.Client, party.Browser, x.provenBrowser(b), g.cfg.Now())
+	if x.wait == 0 {
 		return false
 	}
 	g.refuse(x, passkey.RateLimited)

@@ -273,6 +273,7 @@ type exchange struct {
 	session passkey.Digest  // of the first-factor session
 	store   context.Context // bounds the store calls; nil where Views alone does
 
+	wait    time.Duration   // of a rate limit: until it may come again
 	own     bool            // it is for one of the gateway's own addresses
 	lacking bool            // it must step up: refused is what was wrong with its grant
 	refused passkey.Refusal // why it was refused; "" if it was not

@@ -40,29 +40,32 @@ func NewLimiter() *Limiter {
 	return &Limiter{users: buckets(), pairs: buckets(), browsers: buckets(), addresses: buckets()}
 }
 
-// allow takes a token for one ceremony start, or refuses and takes none.
-func (l *Limiter) allow(user, client string, browser passkey.Digest, proven bool, now time.Time) bool {
+// take takes a token for one ceremony start and returns 0, or takes none and returns how long it is until there is one.
+func (l *Limiter) take(user, client string, browser passkey.Digest, proven bool, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	network := networkOf(client)
-	if proven { // a bucket that only the bearer of the mark draws on
-		return bucket(l.browsers, "m"+user+"\x00"+string(browser[:]), browserRate, browserBurst).AllowN(now, 1)
-	}
 	all := []*rate.Limiter{
 		bucket(l.browsers, "b"+user+"\x00"+string(browser[:]), browserRate, browserBurst),
 		bucket(l.pairs, "p"+network+"\x00"+user, pairRate, pairBurst),
 		bucket(l.users, "u"+user, userRate, userBurst),
 		bucket(l.addresses, "a"+network, addressRate, addressBurst),
 	}
+	if proven { // a bucket that only the bearer of the mark draws on
+		all = []*rate.Limiter{bucket(l.browsers, "m"+user+"\x00"+string(browser[:]), browserRate, browserBurst)}
+	}
 	for _, limiter := range all {
-		if limiter.TokensAt(now) < 1 {
-			return false
+		if missing := 1 - limiter.TokensAt(now); missing > 0 {
+			wait = max(wait, time.Duration(missing/float64(limiter.Limit())*float64(time.Second)))
 		}
+	}
+	if wait > 0 {
+		return wait
 	}
 	for _, limiter := range all {
 		limiter.AllowN(now, 1)
 	}
-	return true
+	return 0
 }
 
 // networkOf returns what one client controls of the address space: an IPv4 address, or the /64 of an IPv6 address.

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -13,10 +14,63 @@ var (
 	theirs = passkey.DigestOf("theirs")
 )
 
+func allowed(l *Limiter, user, client string, browser passkey.Digest, proven bool, now time.Time) bool {
+	return l.take(user, client, browser, proven, now) == 0
+}
+
+// Whoever is refused is told when to come again: then, and not before, there is a token.
+func TestLimiterWait(t *testing.T) {
+	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
+	for range pairBurst {
+		if wait := l.take("alice", "192.0.2.1", mine, false, now); wait != 0 {
+			t.Fatalf("refused for %v", wait)
+		}
+	}
+	for _, proven := range []bool{false, true} {
+		for range browserBurst {
+			l.take("alice", "192.0.2.1", mine, proven, now)
+		}
+		wait := l.take("alice", "192.0.2.1", mine, proven, now)
+		if wait <= 0 || wait > 2*time.Second {
+			t.Errorf("proven %t: wait %v, want two seconds at the most", proven, wait)
+		}
+		if early := l.take("alice", "192.0.2.1", mine, proven, now.Add(wait-time.Millisecond)); early <= 0 || early > time.Millisecond {
+			t.Errorf("proven %t: a moment early, wait %v", proven, early)
+		}
+		if again := l.take("alice", "192.0.2.1", mine, proven, now.Add(wait)); again != 0 {
+			t.Errorf("proven %t: after the wait, wait %v", proven, again)
+		}
+	}
+}
+
+// However many users, browsers and addresses come, what is kept of them stays the same.
+func TestLimiterMemory(t *testing.T) {
+	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
+	flood := func(n int) uint64 {
+		for i := range n {
+			l.take(fmt.Sprint("user ", i), fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff), passkey.DigestOf(fmt.Sprint(i)), false, now)
+		}
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	full := flood(2 * maxBuckets)
+	for _, kind := range []interface{ Len() int }{l.users, l.pairs, l.browsers, l.addresses} {
+		if kind.Len() > maxBuckets {
+			t.Errorf("%d buckets of a kind, want %d at the most", kind.Len(), maxBuckets)
+		}
+	}
+	t.Logf("%d MB with every bucket in use", full>>20)
+	if after := flood(4 * maxBuckets); after > full+full/4 {
+		t.Errorf("%d bytes after a flood, %d after a longer one", full, after)
+	}
+}
+
 func TestLimiterPairs(t *testing.T) {
 	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
 	passed := 0
-	for l.allow("alice", "192.0.2.1", theirs, false, now) {
+	for allowed(l, "alice", "192.0.2.1", theirs, false, now) {
 		if passed++; passed > 1000 {
 			t.Fatal("no limit for one client")
 		}
@@ -24,10 +78,10 @@ func TestLimiterPairs(t *testing.T) {
 	if passed != pairBurst {
 		t.Errorf("%d starts at once, want %d", passed, pairBurst)
 	}
-	if !l.allow("alice", "192.0.2.2", mine, false, now) || !l.allow("bob", "192.0.2.1", theirs, false, now) {
+	if !allowed(l, "alice", "192.0.2.2", mine, false, now) || !allowed(l, "bob", "192.0.2.1", theirs, false, now) {
 		t.Error("another address or another user is limited with them")
 	}
-	if !l.allow("alice", "192.0.2.1", theirs, false, now.Add(2*time.Second)) {
+	if !allowed(l, "alice", "192.0.2.1", theirs, false, now.Add(2*time.Second)) {
 		t.Error("no token after two seconds")
 	}
 }
@@ -36,11 +90,11 @@ func TestLimiterPairs(t *testing.T) {
 func TestLimiterSharedAddress(t *testing.T) {
 	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
 	for range 5000 {
-		l.allow("mallory", "203.0.113.1", theirs, false, now)
+		allowed(l, "mallory", "203.0.113.1", theirs, false, now)
 	}
 	passed := 0
 	for i := range 2000 {
-		if l.allow(fmt.Sprint(i), "203.0.113.1", mine, false, now) {
+		if allowed(l, fmt.Sprint(i), "203.0.113.1", mine, false, now) {
 			passed++
 		}
 	}
@@ -54,30 +108,30 @@ func TestLimiterFloodInOnesName(t *testing.T) {
 	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
 	passed := 0
 	for i := range 5000 {
-		if l.allow("alice", fmt.Sprintf("198.51.100.%d", i%256), passkey.DigestOf(fmt.Sprint(i)), false, now) {
+		if allowed(l, "alice", fmt.Sprintf("198.51.100.%d", i%256), passkey.DigestOf(fmt.Sprint(i)), false, now) {
 			passed++
 		}
 	}
 	if passed != userBurst {
 		t.Errorf("%d starts in alice's name at once, want %d", passed, userBurst)
 	}
-	if l.allow("alice", "192.0.2.1", mine, false, now) {
+	if allowed(l, "alice", "192.0.2.1", mine, false, now) {
 		t.Error("the user's bucket does not count")
 	}
 	for range browserBurst {
-		if !l.allow("alice", "198.51.100.1", mine, true, now) { // even from the attacker's own address
+		if !allowed(l, "alice", "198.51.100.1", mine, true, now) { // even from the attacker's own address
 			t.Fatal("alice's own browser is locked out")
 		}
 	}
-	if l.allow("alice", "198.51.100.1", mine, true, now) {
+	if allowed(l, "alice", "198.51.100.1", mine, true, now) {
 		t.Error("her browser has no limit at all")
 	}
 	// Whoever knows the public half of her cookie draws on another bucket.
 	later := now.Add(time.Hour)
 	for range 2 * browserBurst {
-		l.allow("alice", "192.0.2.1", mine, false, later)
+		allowed(l, "alice", "192.0.2.1", mine, false, later)
 	}
-	if !l.allow("alice", "192.0.2.1", mine, true, later) {
+	if !allowed(l, "alice", "192.0.2.1", mine, true, later) {
 		t.Error("starts without the mark drained her browser's bucket")
 	}
 }

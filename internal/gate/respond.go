@@ -74,7 +74,9 @@ func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 	case http.StatusServiceUnavailable:
 		header.Set("Retry-After", "5")
 	case http.StatusTooManyRequests:
-		header.Set("Retry-After", "60")
+		wait := max(seconds(x.wait), 1)
+		header.Set("Retry-After", strconv.FormatInt(wait, 10))
+		a.hint = "Try again in " + count(wait, "second") + "."
 	case http.StatusUnauthorized: // RFC 9110 §15.5.2 wants a challenge in every 401
 		header.Set("WWW-Authenticate", "Bearer")
 	}
@@ -90,6 +92,13 @@ func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 		a.hint += " `" + line + "`"
 	}
 	g.writeProblem(x, a.status, problem{Title: a.title, Detail: a.text + " " + a.hint, Code: refusal})
+}
+
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.FormatInt(n, 10) + " " + what + "s"
 }
 
 // requireStepUp answers a request to a protected route whose grant does not do. A navigation goes to the challenge page;
