@@ -31,6 +31,10 @@ const (
 	GrantsRevoked     Kind = "grants_revoked" // all grants of the user have ended
 )
 
+// ByAdministrator is the action of what an administrator did to a user, through a command or the admin API, without a
+// ceremony.
+const ByAdministrator passkey.Action = "admin"
+
 // Event is one decision. Empty fields are left out of the log.
 type Event struct {
 	Kind      Kind

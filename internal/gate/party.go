@@ -90,6 +90,9 @@ func (g *Gate) originOf(r *http.Request, in *Request) (*origin, passkey.Refusal)
 	return o, ""
 }
 
+// FoldUser returns the form of a user's name in which a site with FoldUser knows them.
+func FoldUser(user string) string { return norm.NFC.String(cases.Fold().String(user)) }
+
 // identify fills in the user and the first-factor session, or says why there is none.
 func (g *Gate) identify(x *exchange) passkey.Refusal {
 	user := x.in.User
@@ -97,7 +100,7 @@ func (g *Gate) identify(x *exchange) passkey.Refusal {
 		return refusalOf(err)
 	}
 	if g.cfg.FoldUser {
-		user = norm.NFC.String(cases.Fold().String(user))
+		user = FoldUser(user)
 	}
 	x.user = user
 	if g.cfg.BindSession {

@@ -72,6 +72,7 @@ var answers = map[passkey.Refusal]answer{
 	passkey.NameTaken:           {409, "This name is taken", "Another of your passkeys has this name.", "Choose another name."},
 	passkey.LastPasskey:         {409, "This is your only passkey", "Without it you could not confirm anything any more.", "Add another one first."},
 	passkey.Conflict:            {409, "Changed at the same time", "Your passkeys were changed elsewhere at the same moment.", "Reload the page and try again."},
+	passkey.UserUnknown:         {404, "This user is not known", "Nobody ever registered a passkey for this user.", "Check the name: it counts byte for byte."},
 
 	passkey.StoreUnavailable: {503, "Confirmations are not available right now", "The gateway can't reach its passkey store, so protected pages stay closed.", "Try again in a moment. Administrators find the cause in the gateway's log."},
 	passkey.Internal:         {500, "Something went wrong in the gateway", "The request was not passed on.", "Try again. Administrators find the cause in the gateway's log."},

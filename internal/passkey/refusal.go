@@ -83,6 +83,7 @@ const (
 	NameTaken           Refusal = "name_taken"
 	LastPasskey         Refusal = "last_passkey" // add another first
 	Conflict            Refusal = "conflict"     // the user's record changed meanwhile; try again
+	UserUnknown         Refusal = "user_unknown" // nobody ever registered a passkey for this user; administrators alone are told
 )
 
 // The gateway.

@@ -1,0 +1,103 @@
+package ceremony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// What is in this file changes a user's passkeys without a ceremony. It is for whoever administers the store, which they
+// could change as well, and may never be reached through a site that the gate protects (docs/rules.md, rule 9).
+
+// Discard removes one passkey of a user, the last one too, and returns it as it was. Grants made with it end.
+//
+// Refusals: [passkey.UserUnknown], [passkey.PasskeyUnknown], [passkey.Conflict], [passkey.StoreUnavailable].
+func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Passkey, error) {
+	var discarded passkey.Passkey
+	err := s.retry(ctx, user, nil, func(account passkey.Account) error {
+		if account.User.Version == 0 {
+			return passkey.UserUnknown
+		}
+		p, ok := account.PasskeyByShortID(shortID)
+		if !ok {
+			return passkey.PasskeyUnknown
+		}
+		next, err := account.User.Removing(p.ID)
+		if err != nil {
+			return err
+		}
+		discarded = p
+		return s.config.Store.Remove(ctx, next, p.ID)
+	})
+	if err != nil {
+		return passkey.Passkey{}, fmt.Errorf("discarding a passkey: %w", err)
+	}
+	return discarded, nil
+}
+
+// Reset removes all passkeys of a user, in one transaction each, then ends all of their grants, and returns what it
+// removed, also with an error. The user's record stays, so that first use stays closed. It may be called again after it was
+// cut off, and then goes on. When it succeeds, the user had no passkey at the moment in which the grants ended.
+//
+// Refusals: [passkey.UserUnknown], which says that nothing was written, [passkey.Conflict], [passkey.StoreUnavailable].
+func (s *Service) Reset(ctx context.Context, user string) ([]passkey.Passkey, error) {
+	removed, err := s.reset(ctx, user)
+	if err != nil {
+		return removed, fmt.Errorf("resetting a user: %w", err)
+	}
+	return removed, nil
+}
+
+func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Passkey, err error) {
+	epoch, err := s.epoch()
+	if err != nil {
+		return nil, err
+	}
+	var account *passkey.Account // nil: to be read, because somebody else changed it
+	for conflicts := 0; ; {
+		if account == nil {
+			fresh, err := s.config.Store.Account(ctx, user)
+			if err != nil {
+				return removed, err
+			}
+			account = &fresh
+		}
+		if account.User.Version == 0 {
+			return removed, passkey.UserUnknown
+		}
+		// Each change is conditioned on the version that the one before it wrote: a passkey that is registered in between, by
+		// a ceremony under way, makes a conflict and is then removed too.
+		if len(account.Passkeys) == 0 {
+			err = s.config.Store.Revoke(ctx, account.User.InEpoch(epoch))
+			if err == nil {
+				return removed, nil
+			}
+		} else {
+			var p passkey.Passkey
+			if p, err = s.removeFirst(ctx, account); err == nil {
+				removed = append(removed, p)
+				continue
+			}
+		}
+		if conflicts++; !errors.Is(err, passkey.Conflict) && !errors.Is(err, passkey.PasskeyUnknown) || conflicts == attempts {
+			return removed, err
+		}
+		account = nil
+	}
+}
+
+// removeFirst removes the first passkey of an account and makes the account what it is then.
+func (s *Service) removeFirst(ctx context.Context, account *passkey.Account) (passkey.Passkey, error) {
+	p := account.Passkeys[0]
+	next, err := account.User.Removing(p.ID)
+	if err == nil {
+		err = s.config.Store.Remove(ctx, next, p.ID)
+	}
+	if err != nil {
+		return passkey.Passkey{}, err
+	}
+	account.User, account.Passkeys = next, account.Passkeys[1:]
+	return p, nil
+}

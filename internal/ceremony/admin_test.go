@@ -1,0 +1,132 @@
+package ceremony_test
+
+import (
+	"testing"
+
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+func TestDiscard(t *testing.T) {
+	w, a, b := newWorld(t), key(), key()
+	first := w.enrol(ada, a)
+	second := w.enrolAnother(ada, a, b)
+	_, err := w.Discard(t.Context(), "nobody", first.ShortID())
+	refused(t, err, passkey.UserUnknown)
+	same(t, w.account("nobody").User.Version, uint64(0))
+	_, err = w.Discard(t.Context(), ada.User, "unknown")
+	refused(t, err, passkey.PasskeyUnknown)
+	w.enrol(bob, key())
+	_, err = w.Discard(t.Context(), bob.User, first.ShortID()) // somebody else's
+	refused(t, err, passkey.PasskeyUnknown)
+
+	same(t, must(w.Discard(t.Context(), ada.User, first.ShortID()))(t).ShortID(), first.ShortID())
+	_, err = w.Discard(t.Context(), ada.User, first.ShortID())
+	refused(t, err, passkey.PasskeyUnknown)
+	if _, err := w.authenticate(ada, stepUp, b); err != nil {
+		t.Errorf("the other passkey: %v", err)
+	}
+	same(t, must(w.Discard(t.Context(), ada.User, second.ShortID()))(t).ShortID(), second.ShortID()) // the last one
+	same(t, len(w.account(ada.User).Passkeys), 0)
+	_, err = w.StartRegistration(t.Context(), ada, "", nil)
+	refused(t, err, passkey.RegistrationClosed)
+}
+
+func TestReset(t *testing.T) {
+	w, a := newWorld(t), key()
+	_, err := w.Reset(t.Context(), ada.User)
+	refused(t, err, passkey.UserUnknown)
+	same(t, w.account(ada.User).User.Version, uint64(0)) // first use is as open as before
+	first := w.enrol(ada, a)
+	second := w.enrolAnother(ada, a, key())
+	before := w.account(ada.User).User
+	// Authorised before the reset, finished after it.
+	under := must(key().Register(w.startRegistration(ada, "", w.reply(ada, add, a)), origin))(t)
+
+	removed := must(w.Reset(t.Context(), ada.User))(t)
+	same(t, []string{removed[0].ShortID(), removed[1].ShortID()}, []string{first.ShortID(), second.ShortID()})
+	after := w.account(ada.User)
+	if len(after.Passkeys) != 0 || after.User.Epoch == before.Epoch || after.User.Version != before.Version+3 {
+		t.Errorf("after: %+v", after)
+	}
+	if _, err := w.finishRegistration(ada, "", under); err == nil {
+		t.Error("a registration under way went through after the reset")
+	}
+	_, err = w.StartRegistration(t.Context(), ada, "", nil)
+	refused(t, err, passkey.RegistrationClosed)
+
+	if removed := must(w.Reset(t.Context(), ada.User))(t); len(removed) != 0 { // again
+		t.Errorf("removed %v", removed)
+	}
+	if w.account(ada.User).User.Epoch == after.User.Epoch {
+		t.Error("the second reset ended no grants")
+	}
+}
+
+// A reset that is cut off says what it did, and goes on when it is called again.
+func TestResetCutOff(t *testing.T) {
+	f, calls := &faulty{}, 0
+	w, a := newWorld(t, onFaulty(f)), key()
+	w.enrol(ada, a)
+	w.enrolAnother(ada, a, key())
+	f.remove = func() error {
+		if calls++; calls == 2 {
+			return passkey.StoreUnavailable
+		}
+		return nil
+	}
+	removed, err := w.Reset(t.Context(), ada.User)
+	refused(t, err, passkey.StoreUnavailable)
+	same(t, len(removed), 1)
+	same(t, len(w.account(ada.User).Passkeys), 1)
+
+	f.revoke = func() error { return passkey.StoreUnavailable }
+	removed, err = w.Reset(t.Context(), ada.User)
+	refused(t, err, passkey.StoreUnavailable)
+	same(t, len(removed), 1)
+	f.revoke = nil
+	removed = must(w.Reset(t.Context(), ada.User))(t)
+	same(t, len(removed), 0)
+}
+
+// Somebody else's changes meanwhile are seen, also a passkey that was registered between two transactions.
+func TestAdministrationRetries(t *testing.T) {
+	f := &faulty{}
+	w, a, b := newWorld(t, onFaulty(f)), key(), key()
+	first := w.enrol(ada, a)
+	second := w.enrolAnother(ada, a, b)
+	meanwhile := func(fault *func() error, do func()) {
+		done := false
+		*fault = func() error {
+			if !done {
+				done = true
+				do()
+			}
+			return nil
+		}
+	}
+	meanwhile(&f.remove, func() { must(w.Rename(t.Context(), ada.User, second.ShortID(), "Renamed"))(t) })
+	must(w.Discard(t.Context(), ada.User, first.ShortID()))(t)
+
+	meanwhile(&f.revoke, func() {
+		// As a registration whose transaction came first.
+		account := w.account(ada.User)
+		p := first
+		next := must(account.User.Adding(p))(t)
+		if err := w.store.Register(t.Context(), next, p); err != nil {
+			t.Fatal(err)
+		}
+	})
+	removed := must(w.Reset(t.Context(), ada.User))(t)
+	same(t, []string{removed[0].ShortID(), removed[1].ShortID()}, []string{second.ShortID(), first.ShortID()})
+	same(t, len(w.account(ada.User).Passkeys), 0)
+
+	w.enrol(bob, key())
+	f.remove = func() error { return passkey.Conflict }
+	_, err := w.Reset(t.Context(), bob.User)
+	refused(t, err, passkey.Conflict)
+	_, err = w.Discard(t.Context(), bob.User, w.account(bob.User).Passkeys[0].ShortID())
+	refused(t, err, passkey.Conflict)
+	f.account = func() error { return passkey.StoreUnavailable }
+	_, err = w.Reset(t.Context(), bob.User)
+	refused(t, err, passkey.StoreUnavailable)
+}
