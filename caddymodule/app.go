@@ -11,9 +11,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
+	"github.com/stepgate/stepgate/internal/passkey"
 )
 
 func init() {
@@ -90,12 +92,18 @@ type App struct {
 	opened *OpenStore // to be released
 	closed bool
 
+	admin *administrator // of the opened store
+	audit audit.Recorder // of what administrators do
+
 	ready      *readiness
 	storeReady func(context.Context) error // the opened store's; nil: it does not say
 
 	handlers int           // how many handlers this app has, for their names
 	longest  time.Duration // the longest maximum age of all their rules; final once everything is provisioned
 }
+
+// defaultLag is the revocation lag where none is configured.
+const defaultLag = 5 * time.Second
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -105,6 +113,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration. It opens nothing: it also runs for `stepgate validate`, beside a running gateway.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
+	a.audit = audit.Log{Logger: ctx.Logger(new(Handler)).Named("audit")} // the log of all that is audited
 	a.open = sync.OnceValues(a.openBackend)
 	a.ready = &readiness{check: a.isReady, now: time.Now, logger: a.logger}
 	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
@@ -125,7 +134,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("stepgate: origins: %w", err)
 		}
 	}
-	a.lag = 5 * time.Second
+	a.lag = defaultLag
 	if a.RevocationLag != nil {
 		a.lag = time.Duration(*a.RevocationLag)
 	}
@@ -232,6 +241,18 @@ func (a *App) longestAge() time.Duration { return a.longest }
 // request may come before this one has started.
 func (a *App) backend() (*gate.Backend, error) { return a.open() }
 
+// administration returns what an administrator at this address does through this gateway.
+func (a *App) administration(client string) (*administrator, error) {
+	if _, err := a.open(); err != nil {
+		return nil, fmt.Errorf("%w: %w", passkey.StoreUnavailable, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	admin := *a.admin
+	admin.client = client
+	return &admin, nil
+}
+
 func (a *App) openBackend() (*gate.Backend, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -278,6 +299,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	}
 	views := gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now)
 	views.Count = metrics.viewed
+	a.admin = &administrator{service: service, store: opened.Store, forget: views.Forget, audit: a.audit}
 	return &gate.Backend{
 		Ceremonies: watchedCeremonies{service, metrics}, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter, Views: views,
 	}, nil

@@ -17,35 +17,60 @@ func configFlags(cmd *cobra.Command) {
 	cmd.Flags().StringP("adapter", "a", "", "The configuration's format, where its name does not tell (caddyfile)")
 }
 
-// configuredStore loads the configuration that a command's flags name and returns its relying party and its store, which
-// is provisioned and not opened. Nothing else is: no listeners, no other apps, no grant keys. cleanup is called once
-// the store is not used any more.
-func configuredStore(cmd *cobra.Command) (rpID string, store Store, cleanup func(), err error) {
+// errNoConfiguration says that no flag names a configuration and none lies where one is looked for.
+var errNoConfiguration = errors.New("no configuration: name the gateway's with --config, or go where its Caddyfile is")
+
+// configuration is what a command was pointed at.
+type configuration struct {
+	file string
+	text []byte // Caddy's JSON
+	app  *App   // not provisioned
+}
+
+// readConfiguration loads the configuration that a command's flags name.
+func readConfiguration(cmd *cobra.Command) (*configuration, error) {
 	file, _ := cmd.Flags().GetString("config")
 	adapter, _ := cmd.Flags().GetString("adapter")
 	text, file, _, err := caddycmd.LoadConfig(file, adapter)
 	if err != nil {
-		return "", nil, nil, err
+		return nil, err
 	}
 	if len(text) == 0 {
-		return "", nil, nil, errors.New("no configuration: name the gateway's with --config, or go where its Caddyfile is")
+		return nil, errNoConfiguration
 	}
 	app, err := configuredApp(text)
 	if err != nil {
-		return "", nil, nil, fmt.Errorf("reading %s: %w", file, err)
+		return nil, fmt.Errorf("reading %s: %w", file, err)
 	}
+	return &configuration{file, text, app}, nil
+}
+
+// store returns the configured store, provisioned and not opened. Nothing else is: no listeners, no other apps, no grant
+// keys. cleanup is called once the store is not used any more.
+func (c *configuration) store() (store Store, cleanup func(), err error) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	module, err := ctx.LoadModule(app, "StoreRaw")
+	module, err := ctx.LoadModule(c.app, "StoreRaw")
 	if err != nil {
 		cancel()
-		return "", nil, nil, fmt.Errorf("reading %s: stepgate: loading store: %w", file, err)
+		return nil, nil, fmt.Errorf("reading %s: stepgate: loading store: %w", c.file, err)
 	}
 	store, ok := module.(Store)
 	if !ok {
 		cancel()
-		return "", nil, nil, fmt.Errorf("reading %s: stepgate: %T is no store", file, module)
+		return nil, nil, fmt.Errorf("reading %s: stepgate: %T is no store", c.file, module)
 	}
-	return app.RPID, store, cancel, nil
+	return store, cancel, nil
+}
+
+// configuredStore returns the relying party and the store, as [configuration.store] does, of the configuration that a
+// command's flags name.
+func configuredStore(cmd *cobra.Command) (rpID string, store Store, cleanup func(), err error) {
+	c, err := readConfiguration(cmd)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	store, cleanup, err = c.store()
+	return c.app.RPID, store, cleanup, err
 }
 
 // configuredApp finds the app in a configuration and checks whose it is. It is not provisioned.

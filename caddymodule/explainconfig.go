@@ -136,11 +136,18 @@ type rawServer struct {
 	Unix       bool                      `json:"trusted_proxies_unix"`
 }
 
+// quieten turns Caddy's log off. Caddy logs how it reads a configuration, and a gate each request it judges: nobody asked
+// for that where a command looks at something.
+func quieten() (*caddy.Logging, error) {
+	quiet := &caddy.Logging{Logs: map[string]*caddy.CustomLog{caddy.DefaultLoggerName: {BaseLog: caddy.BaseLog{Level: "FATAL"}}}}
+	_, err := caddy.ProvisionContext(&caddy.Config{Logging: quiet})
+	return quiet, err
+}
+
 // readSettings reads the configuration that a command's flags name.
 func readSettings(cmd *cobra.Command) (*settings, error) {
-	// Caddy logs how it reads a configuration, and a gate each request it judges: nobody asked for that here.
-	quiet := &caddy.Logging{Logs: map[string]*caddy.CustomLog{caddy.DefaultLoggerName: {BaseLog: caddy.BaseLog{Level: "FATAL"}}}}
-	if _, err := caddy.ProvisionContext(&caddy.Config{Logging: quiet}); err != nil {
+	quiet, err := quieten()
+	if err != nil {
 		return nil, err
 	}
 	file, _ := cmd.Flags().GetString("config")

@@ -1,0 +1,223 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/authenticators"
+	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/passkey"
+)
+
+// administration is what an administrator does to the users of one relying party: directly in the store, or through the
+// gateway that has it open. Errors wrap a [passkey.Refusal] where the store or the gateway gave one.
+type administration interface {
+	// page returns users in the store's own order, beginning behind the one named after, and the name to go on behind; ""
+	// at the end.
+	page(ctx context.Context, after string, limit int) (userPage, error)
+
+	// user returns one; [passkey.UserUnknown] for one never seen.
+	user(ctx context.Context, name string) (userRecord, error)
+
+	// remove removes one passkey, the last one too, and returns it as it was.
+	remove(ctx context.Context, name, id string) (passkeyRecord, error)
+
+	// revoke ends all grants of a user.
+	revoke(ctx context.Context, name string) error
+
+	// reset removes all passkeys and ends all grants.
+	reset(ctx context.Context, name string) (resetRecord, error)
+}
+
+// userRecord is a user as the admin API and the commands show them in JSON.
+type userRecord struct {
+	User       string          `json:"user"`
+	Level      string          `json:"level,omitempty"`        // the highest that any passkey reaches; none without passkeys
+	LastUsedAt *time.Time      `json:"last_used_at,omitempty"` // of any passkey that is there
+	Since      *time.Time      `json:"since,omitempty"`        // when the oldest passkey that is there was registered
+	Passkeys   []passkeyRecord `json:"passkeys"`               // oldest first
+}
+
+// passkeyRecord has the members of the list that the account page has.
+type passkeyRecord struct {
+	ID             string     `json:"id"` // short id
+	Name           string     `json:"name"`
+	Authenticator  string     `json:"authenticator"`
+	AAGUID         string     `json:"aaguid"`
+	BackupEligible bool       `json:"backup_eligible"`
+	BackedUp       bool       `json:"backed_up"`
+	Level          string     `json:"level"`
+	CreatedAt      time.Time  `json:"created_at"`
+	LastUsedAt     *time.Time `json:"last_used_at,omitempty"`
+}
+
+// userPage is some users, and who to go on behind.
+type userPage struct {
+	Users []userRecord `json:"users"`
+	Next  string       `json:"next,omitempty"`
+}
+
+// resetRecord is what a reset did.
+type resetRecord struct {
+	User    string          `json:"user"`
+	Removed []passkeyRecord `json:"removed"`
+}
+
+func recordOf(account passkey.Account) userRecord {
+	r := userRecord{User: account.User.Name, Level: account.Reach().String(), Passkeys: recordsOf(account.Passkeys)}
+	for _, p := range r.Passkeys {
+		if r.Since == nil || p.CreatedAt.Before(*r.Since) {
+			r.Since = &p.CreatedAt
+		}
+		if p.LastUsedAt != nil && (r.LastUsedAt == nil || p.LastUsedAt.After(*r.LastUsedAt)) {
+			r.LastUsedAt = p.LastUsedAt
+		}
+	}
+	return r
+}
+
+func recordsOf(passkeys []passkey.Passkey) []passkeyRecord {
+	list := make([]passkeyRecord, 0, len(passkeys))
+	for _, p := range passkeys {
+		list = append(list, passkeyRecordOf(p))
+	}
+	return list
+}
+
+func passkeyRecordOf(p passkey.Passkey) passkeyRecord {
+	r := passkeyRecord{
+		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
+		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: p.Reach().String(), CreatedAt: p.CreatedAt.UTC(),
+	}
+	if !p.LastUsedAt.IsZero() {
+		used := p.LastUsedAt.UTC()
+		r.LastUsedAt = &used
+	}
+	return r
+}
+
+// lister is what listing needs of a store; see transfer.Store for the contract.
+type lister interface {
+	Users(ctx context.Context, after string, yield func(passkey.Account) error) error
+}
+
+// administrator is an administration of an open store.
+type administrator struct {
+	service *ceremony.Service
+	store   ceremony.Store
+	forget  func(user string) // drops this process's view of a user
+	audit   audit.Recorder
+	client  string // address of whoever asked, for the audit
+}
+
+// errEnough ends a listing.
+var errEnough = errors.New("enough users")
+
+func (a *administrator) page(ctx context.Context, after string, limit int) (page userPage, err error) {
+	store, ok := a.store.(lister)
+	if !ok {
+		return userPage{}, fmt.Errorf("%w: %T can't list users", passkey.Internal, a.store)
+	}
+	if after != "" {
+		if err := passkey.CheckUser(after); err != nil {
+			return userPage{}, err
+		}
+	}
+	page.Users = []userRecord{}
+	err = store.Users(ctx, after, func(account passkey.Account) error {
+		if len(page.Users) == limit {
+			page.Next = page.Users[limit-1].User
+			return errEnough
+		}
+		page.Users = append(page.Users, recordOf(account))
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return userPage{}, err
+	}
+	return page, nil
+}
+
+func (a *administrator) user(ctx context.Context, name string) (userRecord, error) {
+	if err := passkey.CheckUser(name); err != nil {
+		return userRecord{}, err
+	}
+	account, err := a.service.Account(ctx, name)
+	if err != nil {
+		return userRecord{}, err
+	}
+	if account.User.Version == 0 {
+		return userRecord{}, passkey.UserUnknown
+	}
+	return recordOf(account), nil
+}
+
+func (a *administrator) remove(ctx context.Context, name, id string) (passkeyRecord, error) {
+	if err := passkey.CheckUser(name); err != nil {
+		return passkeyRecord{}, err
+	}
+	removed, err := a.service.Discard(ctx, name, id)
+	a.forget(name) // also on an error: the answer may have been lost after the write
+	if err != nil {
+		return passkeyRecord{}, err
+	}
+	a.removed(name, removed)
+	return passkeyRecordOf(removed), nil
+}
+
+func (a *administrator) revoke(ctx context.Context, name string) error {
+	if _, err := a.user(ctx, name); err != nil {
+		return err // for a user never seen there is nothing to revoke: the name is probably a mistake
+	}
+	err := a.service.Revoke(ctx, name)
+	a.forget(name)
+	if err == nil {
+		a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})
+	}
+	return err
+}
+
+func (a *administrator) reset(ctx context.Context, name string) (resetRecord, error) {
+	if err := passkey.CheckUser(name); err != nil {
+		return resetRecord{}, err
+	}
+	removed, err := a.service.Reset(ctx, name)
+	a.forget(name)
+	for _, p := range removed {
+		a.removed(name, p)
+	}
+	switch {
+	case err != nil && len(removed) > 0:
+		return resetRecord{}, &cutOffError{len(removed), err}
+	case err != nil:
+		return resetRecord{}, err
+	}
+	a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})
+	return resetRecord{name, recordsOf(removed)}, nil
+}
+
+// cutOffError is the error of a reset that had begun.
+type cutOffError struct {
+	removed int
+	cause   error
+}
+
+func (e *cutOffError) Error() string {
+	return fmt.Sprintf("cut off after %s had been removed; do it again to go on", count(e.removed, "passkey"))
+}
+
+func (e *cutOffError) Unwrap() error { return e.cause }
+
+func (a *administrator) removed(name string, p passkey.Passkey) {
+	a.record(audit.Event{Kind: audit.PasskeyRemoved, User: name, Passkey: p.ShortID(), Level: p.Reach().String()})
+}
+
+func (a *administrator) record(e audit.Event) {
+	e.Action, e.Client = audit.ByAdministrator, a.client
+	a.audit.Record(e)
+}

@@ -1,0 +1,129 @@
+package caddymodule_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The commands of administrators.
+var adminCommands = [][]string{
+	{"users"}, {"users", "show", "ada"}, {"passkeys", "list", "ada"}, {"passkeys", "remove", "ada", "id"}, {"revoke", "ada"}, {"reset", "ada"}, {"reset", "ada", "--yes"},
+}
+
+// What answers in the place of a gateway is not believed, and can't do anything to the terminal.
+func TestAdministrationByAStranger(t *testing.T) {
+	s := newShop(t, "rp_id localhost")
+	const escape = "\x1b]0;owned\x07\u202e"
+	json := func(text string) string { return strings.ReplaceAll(text, "ESC", `\u001b]0;owned\u0007\u202e`) }
+	for name, test := range map[string]struct {
+		ours   bool
+		status int
+		body   string
+		want   string
+	}{
+		"another program":            {false, 200, `{"users":[]}`, "is no gateway with this command's API"},
+		"nothing there":              {false, 404, "404 page not found", "is no gateway with this command's API"},
+		"Caddy's refusal":            {false, 403, json(`{"error":"host not allowed: ESC"}`), `refuses: status 403: host not allowed: \x1b]0;owned\a\u202e`},
+		"no JSON":                    {false, 502, escape, `refuses: status 502: \x1b`},
+		"a redirect":                 {false, 302, "", "refuses: status 302"},
+		"a refusal with escapes":     {true, 409, json(`{"code":"conflict","message":"ESC"}`), `\x1b]0;owned\a`},
+		"a refusal that is none":     {true, 409, `<`, "reading the gateway's error"},
+		"an answer that is no JSON":  {true, 200, `<`, "reading the answer"},
+		"an answer of another shape": {true, 200, `[]`, "reading the answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if test.ours {
+					w.Header().Set("Stepgate-Admin", "1")
+				}
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(test.status)
+				fmt.Fprint(w, test.body)
+			}))
+			defer server.Close()
+			for _, arguments := range adminCommands {
+				s := shop{t, s.folder}
+				s.fails(test.want, append(arguments, "--address", strings.TrimPrefix(server.URL, "http://"))...)
+			}
+		})
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Stepgate-Admin", "1")
+		user := `{"user":"ESC","level":"ESC","passkeys":[{"id":"ESC","name":"ESC","authenticator":"ESC","level":"ESC"}]}`
+		if r.URL.Path == "/stepgate/users" {
+			user = `{"users":[` + user + `]}`
+		}
+		fmt.Fprint(w, json(user))
+	}))
+	defer server.Close()
+	for _, arguments := range adminCommands {
+		out, problems, _ := s.call("", append(arguments, "--address", strings.TrimPrefix(server.URL, "http://"))...)
+		if strings.ContainsAny(out+problems, "\x1b\x07\u202e") {
+			t.Errorf("%v prints %q", arguments, out)
+		}
+	}
+}
+
+// Ctrl-C ends a command whose gateway does not answer.
+func TestAdministrationInterrupted(t *testing.T) {
+	s := newShop(t, "rp_id localhost")
+	asked, done := make(chan struct{}, 1), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-done
+	}))
+	defer server.Close()
+	defer close(done)
+	path, err := binaryPath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems strings.Builder
+	c := exec.Command(path, "users", "--address", strings.TrimPrefix(server.URL, "http://"))
+	c.Dir, c.Stderr = s.folder, &problems
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-asked:
+	case <-time.After(20 * time.Second):
+		t.Error("it never asked")
+	}
+	if err := c.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	if c.ProcessState.ExitCode() != 1 || !strings.Contains(problems.String(), "interrupted") {
+		t.Errorf("exit code %d: %s", c.ProcessState.ExitCode(), &problems)
+	}
+}
+
+// Where nobody would be asked for anything, nobody can be told who would be locked out.
+func TestForecastOfNothing(t *testing.T) {
+	s := newShop(t, "rp_id localhost")
+	s.write("Caddyfile", "{\n\tstepgate {\n\t\trp_id localhost\n\t}\n}\nhttp://localhost:1 {\n\trespond ok\n}\n")
+	s.write("team", "ada\n")
+	s.fails("no site of the configuration has a stepgate block", "forecast", "--users", "team")
+	s = newShop(t, "rp_id localhost")
+	s.write("empty", "# nobody\n")
+	s.fails("empty names no user", "forecast", "--users", "empty")
+	s.fails("name the list of users with --users", "forecast")
+}
+
+// Every command says where users are, and what its exit code means.
+func TestAdministrationHelp(t *testing.T) {
+	for _, arguments := range append(adminCommands, []string{"forecast"}) {
+		help, _, code := command(t, append(arguments, "--help")...)
+		for _, want := range []string{"--address", "--json", "through Caddy's admin API", "The exit code is 0"} {
+			if !strings.Contains(help, want) || code != 0 {
+				t.Errorf("%v: help does not say %q:\n%s", arguments, want, help)
+			}
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "users",
+		Usage: "[--without-passkey] [--config <path>] [--adapter <name>] [--address <address>] [--json]",
+		Short: "Lists users and their passkeys",
+		Long: `
+Lists everybody who ever registered a passkey: how many they have now, the
+highest level that one of them reaches, when one was last used, and since when
+they have the oldest. Times are UTC. "stepgate users show" tells more of one.
+` + whereHelp + `
+
+With --json it prints one JSON object a line, with all passkeys of a user.
+Names that could be mistaken, or do something to a terminal, are quoted.
+` + exitHelp,
+		CobraFunc: func(cmd *cobra.Command) {
+			adminFlags(cmd)
+			cmd.Flags().Bool("without-passkey", false, "List only users who have no passkey now")
+			cmd.Example = `  stepgate users
+  stepgate users --without-passkey --json
+  stepgate users show alice@example.com`
+			cmd.Args = cobra.NoArgs
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return atDesk(cmd, listUsers) }
+			cmd.AddCommand(usersShow())
+		},
+	})
+}
+
+func usersShow() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show <user>",
+		Short: "Shows a user and their passkeys",
+		Long: `
+Shows a user: the highest level they reach, and their passkeys as
+"stepgate passkeys list" does.
+` + whereHelp + "\n" + exitHelp,
+		Args: arguments("a user"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return atDesk(cmd, func(d *desk) error {
+				user, err := d.user(d.ctx, given[0])
+				if err != nil {
+					return err
+				}
+				return d.print(user, func() { d.showUser(user) })
+			})
+		},
+	}
+	adminFlags(cmd)
+	return cmd
+}
+
+// listUsers prints all users, a page at a time.
+func listUsers(d *desk) error {
+	without, _ := d.cmd.Flags().GetBool("without-passkey")
+	asJSON, _ := d.cmd.Flags().GetBool("json")
+	lines := json.NewEncoder(d.cmd.OutOrStdout())
+	lines.SetEscapeHTML(false)
+	table := tabwriter.NewWriter(d.cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "USER\tPASSKEYS\tLEVEL\tLAST USED\tSINCE")
+	var users, passkeys, none int
+	for after, more := "", true; more; {
+		page, err := d.page(d.ctx, after, maxPage)
+		if err != nil {
+			return err
+		}
+		for _, user := range page.Users {
+			users++
+			passkeys += len(user.Passkeys)
+			if len(user.Passkeys) == 0 {
+				none++
+			} else if without {
+				continue
+			}
+			if !asJSON {
+				fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\n", plain(user.User), len(user.Passkeys), plain(orDefault(user.Level, "-")), when(user.LastUsedAt, "-"), when(user.Since, "-"))
+			} else if err := lines.Encode(user); err != nil {
+				return err
+			}
+		}
+		after, more = page.Next, page.Next != ""
+	}
+	if asJSON {
+		return nil
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	d.say("\n%s, %s; %d without a passkey", count(users, "user"), count(passkeys, "passkey"), none)
+	return nil
+}
+
+// showUser prints a user with their passkeys.
+func (d *desk) showUser(user userRecord) {
+	if len(user.Passkeys) == 0 {
+		d.say("%s has no passkey now, and had one before.", plain(user.User))
+		return
+	}
+	d.say("%s has %s; the highest level is %s.\n", plain(user.User), count(len(user.Passkeys), "passkey"), plain(user.Level))
+	d.showPasskeys(user.Passkeys)
+}
+
+// showPasskeys prints a table of passkeys.
+func (d *desk) showPasskeys(list []passkeyRecord) {
+	table := tabwriter.NewWriter(d.cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "ID\tNAME\tAUTHENTICATOR\tLEVEL\tREGISTERED\tLAST USED")
+	for _, p := range list {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(p.ID), plain(p.Name), plainText(p.Authenticator), plain(p.Level), when(&p.CreatedAt, ""), when(p.LastUsedAt, "never"))
+	}
+	_ = table.Flush()
+}
