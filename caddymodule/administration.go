@@ -21,7 +21,7 @@ type administration interface {
 	// at the end.
 	page(ctx context.Context, after string, limit int) (userPage, error)
 
-	// user returns one; [passkey.UserUnknown] for one never seen.
+	// user returns one; [passkey.UserUnknown] for one never seen, nor invited.
 	user(ctx context.Context, name string) (userRecord, error)
 
 	// remove removes one passkey, the last one too, and returns it as it was.
@@ -37,10 +37,12 @@ type administration interface {
 // userRecord is a user as the admin API and the commands show them in JSON.
 type userRecord struct {
 	User       string          `json:"user"`
-	Level      string          `json:"level,omitempty"`        // the highest that any passkey reaches; none without passkeys
-	LastUsedAt *time.Time      `json:"last_used_at,omitempty"` // of any passkey that is there
-	Since      *time.Time      `json:"since,omitempty"`        // when the oldest passkey that is there was registered
-	Passkeys   []passkeyRecord `json:"passkeys"`               // oldest first
+	Registered bool            `json:"registered"`              // ever registered a passkey; false only where an invitation is all there is
+	Level      string          `json:"level,omitempty"`         // the highest that any passkey reaches; none without passkeys
+	LastUsedAt *time.Time      `json:"last_used_at,omitempty"`  // of any passkey that is there
+	Since      *time.Time      `json:"since,omitempty"`         // when the oldest passkey that is there was registered
+	Invited    *time.Time      `json:"invited_until,omitempty"` // when their invitation expires, while it is good
+	Passkeys   []passkeyRecord `json:"passkeys"`                // oldest first
 }
 
 // passkeyRecord has the members of the list that the account page has.
@@ -68,8 +70,13 @@ type resetRecord struct {
 	Removed []passkeyRecord `json:"removed"`
 }
 
-func recordOf(account passkey.Account) userRecord {
-	r := userRecord{User: account.User.Name, Level: account.Reach().String(), Passkeys: recordsOf(account.Passkeys)}
+func recordOf(account passkey.Account, now time.Time) userRecord {
+	r := userRecord{
+		User: account.User.Name, Registered: account.User.Version != 0, Level: account.Reach().String(), Passkeys: recordsOf(account.Passkeys),
+	}
+	if until := account.Invitation.Expires.UTC(); account.Invitation.ID != "" && now.Before(until) {
+		r.Invited = &until
+	}
 	for _, p := range r.Passkeys {
 		if r.Since == nil || p.CreatedAt.Before(*r.Since) {
 			r.Since = &p.CreatedAt
@@ -134,7 +141,7 @@ func (a *administrator) page(ctx context.Context, after string, limit int) (page
 			page.Next = page.Users[limit-1].User
 			return errEnough
 		}
-		page.Users = append(page.Users, recordOf(account))
+		page.Users = append(page.Users, recordOf(account, time.Now()))
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
@@ -151,10 +158,11 @@ func (a *administrator) user(ctx context.Context, name string) (userRecord, erro
 	if err != nil {
 		return userRecord{}, err
 	}
-	if account.User.Version == 0 {
+	r := recordOf(account, time.Now())
+	if !r.Registered && r.Invited == nil {
 		return userRecord{}, passkey.UserUnknown
 	}
-	return recordOf(account), nil
+	return r, nil
 }
 
 func (a *administrator) remove(ctx context.Context, name, id string) (passkeyRecord, error) {

@@ -113,7 +113,10 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration. It opens nothing: it also runs for `stepgate validate`, beside a running gateway.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	a.audit = audit.Log{Logger: ctx.Logger(new(Handler)).Named("audit")} // the log of all that is audited
+	var err error
+	if a.audit, err = withEvents(ctx, audit.Log{Logger: ctx.Logger(new(Handler)).Named("audit")}); err != nil { // the log of all that is audited
+		return fmt.Errorf("stepgate: %w", err)
+	}
 	a.open = sync.OnceValues(a.openBackend)
 	a.ready = &readiness{check: a.isReady, now: time.Now, logger: a.logger}
 	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {

@@ -29,9 +29,11 @@ passed over), and tells who of them could not get to everything today if every
 rule of the configuration were enforced, whatever modes it has:
 
   ok                   a passkey reaches the strictest level that any rule demands
-  no_passkey           never registered a passkey: where "registration first_use"
-                       holds, they are asked to at the first protected page
-  registration_closed  had passkeys and has none now: only an invitation helps
+  no_passkey           never registered a passkey: they are asked to at the first
+                       protected page
+  invitation_needed    the same under "registration invite": invite them
+  registration_closed  had passkeys and has none now: invite them
+  invited              has no passkey, and an invitation that is still good
   level_unreachable    has passkeys, and none reaches that level: they add one
                        that does on the account page
 
@@ -71,13 +73,18 @@ type forecastReport struct {
 	Users    []prospect     `json:"users"`
 }
 
-const stateOK = "ok"
+const (
+	stateOK      = "ok"
+	stateInvited = "invited"
+)
 
 // states are those of a prospect, in the order of the summary, and what they are called there.
 var states = []struct{ state, words string }{
 	{stateOK, "ok"},
 	{string(passkey.NoPasskey), "never registered a passkey"},
+	{string(passkey.InvitationNeeded), "never registered a passkey, and not invited"},
 	{string(passkey.RegistrationClosed), "without a passkey, and registration closed"},
+	{stateInvited, "invited"},
 	{string(passkey.LevelUnreachable), "without a passkey of the level"},
 }
 
@@ -90,11 +97,11 @@ func runForecast(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	demanded, fold, err := s.strictest()
+	demanded, err := s.demanded()
 	if err != nil {
 		return err
 	}
-	names, err := readNames(path, fold)
+	names, err := readNames(path, demanded.fold)
 	if err != nil {
 		return err
 	}
@@ -113,38 +120,43 @@ func runForecast(cmd *cobra.Command, _ []string) error {
 	return err
 }
 
-// strictest returns the highest level that any rule demands, enforced or not, and whether all sites fold names.
-func (s *settings) strictest() (level passkey.Level, fold bool, err error) {
-	gates, folding := 0, 0
+// demands are what a configuration demands of everybody.
+type demands struct {
+	level  passkey.Level // the highest of any rule, enforced or not
+	fold   bool          // all sites fold names
+	invite bool          // a first passkey needs an invitation
+}
+
+func (s *settings) demanded() (d demands, err error) {
+	var gates []*Handler
 	for _, server := range s.servers {
 		for _, site := range server.sites {
 			for _, h := range site.gates {
-				gates++
-				if h.gate.FoldUser {
-					folding++
-				}
-				block, err := passkey.ParseLevel(orDefault(h.gate.Level, passkey.Verified.String()))
-				if err != nil {
-					return 0, false, err
-				}
-				level = max(level, block)
-				for _, rule := range h.gate.Rules {
-					if rule.Action != "protect" || rule.Level == "" {
-						continue
-					}
-					own, err := passkey.ParseLevel(rule.Level)
-					if err != nil {
-						return 0, false, err
-					}
-					level = max(level, own)
-				}
+				gates = append(gates, h.gate)
 			}
 		}
 	}
-	if gates == 0 {
-		return 0, false, errors.New("no site of the configuration has a stepgate block, so nobody would be asked for anything")
+	if len(gates) == 0 {
+		return d, errors.New("no site of the configuration has a stepgate block, so nobody would be asked for anything")
 	}
-	return level, folding == gates, nil
+	d = demands{fold: true, invite: s.app.Registration == "invite"}
+	for _, gate := range gates {
+		d.fold = d.fold && gate.FoldUser
+		levels := []string{orDefault(gate.Level, passkey.Verified.String())}
+		for _, rule := range gate.Rules {
+			if rule.Action == "protect" && rule.Level != "" {
+				levels = append(levels, rule.Level)
+			}
+		}
+		for _, name := range levels {
+			level, err := passkey.ParseLevel(name)
+			if err != nil {
+				return d, err
+			}
+			d.level = max(d.level, level)
+		}
+	}
+	return d, nil
 }
 
 // readNames reads a list of users. A name that no first factor could hand over is an error: the list is not what it
@@ -192,7 +204,7 @@ func readNames(path string, fold bool) (names []string, err error) {
 }
 
 // forecast asks about each user, several at a time, and keeps the order. The first error ends it.
-func forecast(ctx context.Context, on administration, names []string, demanded passkey.Level) ([]prospect, error) {
+func forecast(ctx context.Context, on administration, names []string, demanded demands) ([]prospect, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	prospects := make([]prospect, len(names))
@@ -220,22 +232,27 @@ func forecast(ctx context.Context, on administration, names []string, demanded p
 	return prospects, context.Cause(ctx)
 }
 
-func prospectOf(name string, user userRecord, known bool, demanded passkey.Level) prospect {
+// prospectOf says what a user would meet; known is false for one never seen.
+func prospectOf(name string, user userRecord, known bool, demanded demands) prospect {
 	p := prospect{User: name, State: stateOK, Passkeys: len(user.Passkeys), Level: user.Level}
 	level, err := passkey.ParseLevel(user.Level)
 	switch {
+	case known && p.Passkeys == 0 && user.Invited != nil:
+		p.State = stateInvited
+	case known && p.Passkeys == 0:
+		p.State = string(passkey.RegistrationClosed)
+	case !known && demanded.invite:
+		p.State = string(passkey.InvitationNeeded)
 	case !known:
 		p.State = string(passkey.NoPasskey)
-	case p.Passkeys == 0:
-		p.State = string(passkey.RegistrationClosed)
-	case err != nil || level < demanded:
+	case err != nil || level < demanded.level:
 		p.State = string(passkey.LevelUnreachable)
 	}
 	return p
 }
 
-func newForecastReport(prospects []prospect, demanded passkey.Level) forecastReport {
-	r := forecastReport{Demanded: demanded.String(), Total: len(prospects), Counts: map[string]int{}, Users: prospects}
+func newForecastReport(prospects []prospect, demanded demands) forecastReport {
+	r := forecastReport{Demanded: demanded.level.String(), Total: len(prospects), Counts: map[string]int{}, Users: prospects}
 	for _, s := range states {
 		r.Counts[s.state] = 0
 	}
@@ -255,6 +272,9 @@ func (d *desk) showForecast(r forecastReport) {
 	_ = table.Flush()
 	d.say("\n%s:", count(r.Total, "user"))
 	for _, s := range states {
+		if r.Counts[s.state] == 0 && s.state != stateOK {
+			continue
+		}
 		d.say("  %4d  %3d%%  %s", r.Counts[s.state], 100*r.Counts[s.state]/r.Total, s.words)
 	}
 }

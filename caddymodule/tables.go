@@ -56,7 +56,8 @@ create tables their own way:
   terraform        the same for Terraform
   iam              the policy of the gateways alone: what they call, no more
   iam-admin        the policy of people who run "stepgate tables", "stepgate
-                   export" and "stepgate import"; gateways do not need it
+                   export", "stepgate import" and the commands that administer
+                   users; gateways do not need it
 
 Where --region or --account is not given, a policy is for the tables of these
 names in any region of the account that it is used in.`,

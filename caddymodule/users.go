@@ -101,7 +101,14 @@ func listUsers(d *desk) error {
 
 // showUser prints a user with their passkeys.
 func (d *desk) showUser(user userRecord) {
-	if len(user.Passkeys) == 0 {
+	if user.Invited != nil {
+		d.say("%s has an invitation that is good until %s UTC.", plain(user.User), when(user.Invited, ""))
+	}
+	switch {
+	case !user.Registered:
+		d.say("%s never registered a passkey.", plain(user.User))
+		return
+	case len(user.Passkeys) == 0:
 		d.say("%s has no passkey now, and had one before.", plain(user.User))
 		return
 	}

@@ -2,8 +2,10 @@ package ceremony
 
 import (
 	"context"
+	"encoding/base32"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/stepgate/stepgate/internal/passkey"
 )
@@ -37,9 +39,10 @@ func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Pa
 	return discarded, nil
 }
 
-// Reset removes all passkeys of a user, in one transaction each, then ends all of their grants, and returns what it
-// removed, also with an error. The user's record stays, so that first use stays closed. It may be called again after it was
-// cut off, and then goes on. When it succeeds, the user had no passkey at the moment in which the grants ended.
+// Reset ends an invitation of the user, removes all of their passkeys, in one transaction each, then ends all of their
+// grants, and returns what it removed, also with an error. The user's record stays, so that first use stays closed. It may be
+// called again after it was cut off, and then goes on. When it succeeds, the user had no passkey at the moment in which the
+// grants ended, and nothing that was under way before gives them one.
 //
 // Refusals: [passkey.UserUnknown], which says that nothing was written, [passkey.Conflict], [passkey.StoreUnavailable].
 func (s *Service) Reset(ctx context.Context, user string) ([]passkey.Passkey, error) {
@@ -62,10 +65,16 @@ func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Pas
 			if err != nil {
 				return removed, err
 			}
+			ended, err := s.endInvitation(ctx, fresh)
+			switch {
+			case err != nil:
+				return removed, err
+			case fresh.User.Version == 0 && ended:
+				return removed, nil // invited, and never registered: there is nothing else
+			case fresh.User.Version == 0:
+				return removed, passkey.UserUnknown
+			}
 			account = &fresh
-		}
-		if account.User.Version == 0 {
-			return removed, passkey.UserUnknown
 		}
 		// Each change is conditioned on the version that the one before it wrote: a passkey that is registered in between, by
 		// a ceremony under way, makes a conflict and is then removed too.
@@ -86,6 +95,20 @@ func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Pas
 		}
 		account = nil
 	}
+}
+
+// endInvitation puts a dead invitation that nobody knows in the place of a live one, and reports whether there was one.
+func (s *Service) endInvitation(ctx context.Context, account passkey.Account) (ended bool, err error) {
+	now := s.config.Now()
+	if account.Invitation.ID == "" || !now.Before(account.Invitation.Expires) {
+		return false, nil
+	}
+	nobodys, err := s.draw(invitationLength)
+	if err != nil {
+		return false, err
+	}
+	dead := passkey.Invitation{ID: passkey.InvitationID(base32.StdEncoding.EncodeToString(nobodys)), Expires: now.UTC().Truncate(time.Second)}
+	return true, s.config.Store.Invite(ctx, account.User.Name, dead)
 }
 
 // removeFirst removes the first passkey of an account and makes the account what it is then.

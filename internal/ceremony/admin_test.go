@@ -62,6 +62,29 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// What an administrator gave before a reset does not undo it.
+func TestResetEndsInvitations(t *testing.T) {
+	w := newWorld(t)
+	w.enrol(ada, key())
+	code := w.invite(ada.User)
+	options := must(w.StartInvited(t.Context(), ada, "", code))(t)
+	under := must(key().Register(options, origin))(t)
+	must(w.Reset(t.Context(), ada.User))(t)
+	_, err := w.finishRegistration(ada, "", under)
+	refused(t, err, passkey.InvitationInvalid)
+	_, err = w.accept(ada, code, key())
+	refused(t, err, passkey.InvitationInvalid)
+	must(w.accept(ada, w.invite(ada.User), key()))(t) // a new one
+
+	code = w.invite(bob.User) // who never registered
+	must(w.Reset(t.Context(), bob.User))(t)
+	_, err = w.accept(bob, code, key())
+	refused(t, err, passkey.InvitationInvalid)
+	_, err = w.Reset(t.Context(), bob.User)
+	refused(t, err, passkey.UserUnknown)
+	w.enrol(bob, key()) // first use is as open as before
+}
+
 // A reset that is cut off says what it did, and goes on when it is called again.
 func TestResetCutOff(t *testing.T) {
 	f, calls := &faulty{}, 0

@@ -159,7 +159,7 @@ func testAdministration(t *testing.T, on store) {
 	on.administered(g, problems, "passkey_removed", "bob")
 	on.administered(g, problems, "grants_revoked", "bob")
 	g.prints([]string{"reset", "bob", "--yes", "--json"}, `"done": true`, `"passkeys": []`) // again
-	for _, user := range []string{"alice", "bob"} { // first use stays closed
+	for _, user := range []string{"alice", "bob"} {                                         // first use stays closed
 		answer, err := newClient(t, g, user).send("POST", account+"/options", map[string]any{"name": "x"})
 		must(t, err)
 		must(t, answer.refused(403, "registration_closed"))
@@ -412,6 +412,13 @@ func testForecast(t *testing.T, on store) {
 	must(t, os.WriteFile(filepath.Join(g.folder, "fine"), []byte("ok\n"), 0o600))
 	g.prints([]string{"forecast", "--users", "fine"}, "100%  ok")
 	must(t, os.WriteFile(filepath.Join(g.folder, "bad"), []byte("ok\na\x00b\n"), 0o600))
+	must(t, g.reload(headerConsole("registration invite", "")))
+	out, _ = g.administer(2, "forecast", "--users", "team")
+	for _, want := range []string{"the configuration demands is verified", "2   50%  ok", "invitation_needed"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q in:\n%s", want, out)
+		}
+	}
 	g.fails("bad, line 2: no user has such a name", "forecast", "--users", "bad")
 	g.fails("opening the list of users", "forecast", "--users", "missing")
 	g.fails("--users", "forecast")
