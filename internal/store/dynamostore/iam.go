@@ -20,7 +20,8 @@ var gatewayStatements = []statement{
 	{"StepgateChallenges", "challenges", []string{"DeleteItem", "DescribeTable", "DescribeTimeToLive", "GetItem", "PutItem"}},
 }
 
-// What people need beside that who run `stepgate tables create` and `check`, and `stepgate export` and `import`.
+// What people need beside that who run `stepgate tables create` and `check`, `stepgate export` and `import`, and the
+// commands that administer users, which need nothing that moving them does not.
 var adminStatements = []statement{
 	{"StepgateCreatePasskeysTable", "passkeys", []string{
 		"CreateTable", "DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "UpdateContinuousBackups", "UpdateTable",
@@ -34,8 +35,8 @@ var adminStatements = []statement{
 // their own into anybody's account.
 func Policy(t Target) string { return policy(gatewayStatements, t) }
 
-// AdminPolicy returns the IAM policy for people who create and check tables and move users between stores, as JSON. A
-// gateway does not need it.
+// AdminPolicy returns the IAM policy for people who create and check tables, move users between stores and administer
+// them, as JSON. A gateway does not need it.
 func AdminPolicy(t Target) string { return policy(adminStatements, t) }
 
 func policy(statements []statement, t Target) string {
