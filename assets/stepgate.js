@@ -720,12 +720,16 @@ function accountPage() {
         }
       };
       // A link brings it in its fragment, which no server and no log sees; nor shall the history.
-      const [, brought] = location.hash.match(/^#invitation=([\w-]{1,100})$/) ?? [];
-      if (brought) {
+      const bring = () => {
+        const [, brought] = location.hash.match(/^#invitation=([\w-]{1,100})$/) ?? [];
+        if (!brought || current || left) return;
         history.replaceState(null, "", location.pathname + location.search);
+        clear();
         show("invited");
         code.value = brought;
-      }
+      };
+      addEventListener("hashchange", bring);
+      bring();
     }
     if (open) open.onclick = () => {
       if (current || left) return;

@@ -92,6 +92,13 @@ var endpoints = []endpoint{
 	{"POST", "users/*/reset", nil, func(ctx context.Context, on administration, values []string, _ url.Values) (any, error) {
 		return on.reset(ctx, values[0])
 	}},
+	{"POST", "users/*/invite", []string{"for"}, func(ctx context.Context, on administration, values []string, query url.Values) (any, error) {
+		lasts, err := caddy.ParseDuration(query.Get("for"))
+		if err != nil {
+			return nil, fmt.Errorf("%w: for must be a duration, for example 24h", passkey.BodyMalformed)
+		}
+		return on.invite(ctx, values[0], lasts)
+	}},
 }
 
 // revokedRecord is the answer to a revocation.

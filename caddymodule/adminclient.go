@@ -93,6 +93,11 @@ func (c *adminClient) reset(ctx context.Context, name string) (done resetRecord,
 	return done, err
 }
 
+func (c *adminClient) invite(ctx context.Context, name string, lasts time.Duration) (invitation invitationRecord, err error) {
+	err = c.call(ctx, http.MethodPost, "users/"+segment(name)+"/invite", url.Values{"for": {lasts.String()}}, &invitation)
+	return invitation, err
+}
+
 // segment encodes a value as one segment of a path, such that nobody on the way takes it for a dot segment.
 func segment(value string) string {
 	return strings.ReplaceAll(url.PathEscape(value), ".", "%2E")

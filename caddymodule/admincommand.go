@@ -120,7 +120,7 @@ func openDesk(ctx context.Context, cmd *cobra.Command) (*desk, error) {
 		later = fmt.Sprintf("Other gateways on the same store honour this within %s (revocation_lag).", c.lag())
 	}
 	if address == "" && configured.Shared() {
-		d, err := storeDesk(ctx, cmd, c.app.RPID, configured, cleanup)
+		d, err := storeDesk(ctx, cmd, c.app, configured, cleanup)
 		if err == nil {
 			d.later = fmt.Sprintf("Gateways honour this within %s (revocation_lag).", c.lag())
 		}
@@ -148,7 +148,11 @@ func gatewayDesk(ctx context.Context, cmd *cobra.Command, address, rpID string) 
 }
 
 // storeDesk opens the store itself. What is changed is audited on standard error: no gateway sees it.
-func storeDesk(ctx context.Context, cmd *cobra.Command, rpID string, configured Store, cleanup func()) (*desk, error) {
+func storeDesk(ctx context.Context, cmd *cobra.Command, app *App, configured Store, cleanup func()) (*desk, error) {
+	rpID, origins := app.RPID, app.Origins
+	if len(origins) == 0 {
+		origins = []string{"https://" + rpID}
+	}
 	opened, err := configured.Open(rpID, caddy.Log())
 	if err != nil {
 		cleanup()
@@ -169,7 +173,7 @@ func storeDesk(ctx context.Context, cmd *cobra.Command, rpID string, configured 
 	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zap.InfoLevel) // as Caddy writes them
 	log := zap.New(lines).Named(string(new(Handler).CaddyModule().ID)).Named("audit")
 	return &desk{
-		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log}},
+		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log}, pages: accountPages(origins)},
 		ctx:            ctx, cmd: cmd, close: release,
 	}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/authenticators"
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -32,6 +33,10 @@ type administration interface {
 
 	// reset removes all passkeys and ends all grants.
 	reset(ctx context.Context, name string) (resetRecord, error)
+
+	// invite makes an invitation that is good for so long, for a user who need not be known. It takes the place of an
+	// earlier one.
+	invite(ctx context.Context, name string, lasts time.Duration) (invitationRecord, error)
 }
 
 // userRecord is a user as the admin API and the commands show them in JSON.
@@ -62,6 +67,14 @@ type passkeyRecord struct {
 type userPage struct {
 	Users []userRecord `json:"users"`
 	Next  string       `json:"next,omitempty"`
+}
+
+// invitationRecord is an invitation as it is handed over. Nobody can look the code up later.
+type invitationRecord struct {
+	User      string    `json:"user"`
+	Code      string    `json:"code"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Links     []string  `json:"links"` // the account page of each origin, with the code in the fragment, which reaches no server
 }
 
 // resetRecord is what a reset did.
@@ -119,7 +132,8 @@ type administrator struct {
 	store   ceremony.Store
 	forget  func(user string) // drops this process's view of a user
 	audit   audit.Recorder
-	client  string // address of whoever asked, for the audit
+	client  string   // address of whoever asked, for the audit
+	pages   []string // URLs of account pages
 }
 
 // errEnough ends a listing.
@@ -220,6 +234,37 @@ func (e *cutOffError) Error() string {
 }
 
 func (e *cutOffError) Unwrap() error { return e.cause }
+
+func (a *administrator) invite(ctx context.Context, name string, lasts time.Duration) (invitationRecord, error) {
+	if err := checkInvitation(lasts); err != nil {
+		return invitationRecord{}, err
+	}
+	code, expires, err := a.service.Invite(ctx, name, lasts)
+	if err != nil {
+		return invitationRecord{}, err
+	}
+	a.record(audit.Event{Kind: audit.Invited, User: name})
+	invitation := invitationRecord{User: name, Code: code, ExpiresAt: expires, Links: []string{}}
+	for _, page := range a.pages {
+		invitation.Links = append(invitation.Links, page+"#invitation="+code)
+	}
+	return invitation, nil
+}
+
+func checkInvitation(lasts time.Duration) error {
+	if lasts < ceremony.MinInvitation || lasts > ceremony.MaxInvitation {
+		return fmt.Errorf("%w: an invitation is good for 1m to 30d, not for %s", passkey.BodyMalformed, lasts)
+	}
+	return nil
+}
+
+// accountPages returns the account pages of origins, at the gateway's usual prefix.
+func accountPages(origins []string) (pages []string) {
+	for _, origin := range origins {
+		pages = append(pages, origin+gate.DefaultPath+"/passkeys")
+	}
+	return pages
+}
 
 func (a *administrator) removed(name string, p passkey.Passkey) {
 	a.record(audit.Event{Kind: audit.PasskeyRemoved, User: name, Passkey: p.ShortID(), Level: p.Reach().String()})

@@ -13,7 +13,7 @@ import (
 
 // The commands of administrators.
 var adminCommands = [][]string{
-	{"users"}, {"users", "show", "ada"}, {"passkeys", "list", "ada"}, {"passkeys", "remove", "ada", "id"}, {"revoke", "ada"}, {"reset", "ada"}, {"reset", "ada", "--yes"},
+	{"users"}, {"users", "show", "ada"}, {"passkeys", "list", "ada"}, {"passkeys", "remove", "ada", "id"}, {"revoke", "ada"}, {"reset", "ada"}, {"reset", "ada", "--yes"}, {"invite", "ada"},
 }
 
 // What answers in the place of a gateway is not believed, and can't do anything to the terminal.
@@ -55,7 +55,7 @@ func TestAdministrationByAStranger(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Stepgate-Admin", "1")
-		user := `{"user":"ESC","level":"ESC","passkeys":[{"id":"ESC","name":"ESC","authenticator":"ESC","level":"ESC"}]}`
+		user := `{"user":"ESC","level":"ESC","code":"ESC","links":["ESC"],"passkeys":[{"id":"ESC","name":"ESC","authenticator":"ESC","level":"ESC"}]}`
 		if r.URL.Path == "/stepgate/users" {
 			user = `{"users":[` + user + `]}`
 		}

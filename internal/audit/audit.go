@@ -28,7 +28,8 @@ const (
 	PasskeyRegistered Kind = "passkey_registered" // Action first_use: on the first factor alone
 	PasskeyRenamed    Kind = "passkey_renamed"
 	PasskeyRemoved    Kind = "passkey_removed"
-	GrantsRevoked     Kind = "grants_revoked" // all grants of the user have ended
+	Invited           Kind = "passkey_invited" // an administrator lets the user register a passkey
+	GrantsRevoked     Kind = "grants_revoked"  // all grants of the user have ended
 )
 
 // ByAdministrator is the action of what an administrator did to a user, through a command or the admin API, without a
