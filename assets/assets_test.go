@@ -338,7 +338,8 @@ func TestScriptHasWordsForRefusals(t *testing.T) {
 	}
 	_, list, _ = bytes.Cut(list, []byte("// Ceremonies."))
 	broken := []string{"relying_party_mismatch", "cross_origin", "backup_flags_inconsistent", "user_handle_mismatch",
-		"extension_refused", "credential_id_invalid", "internal"}
+		"extension_refused", "credential_id_invalid", "internal",
+		"user_unknown"} // which only administrators are told
 	for _, m := range regexp.MustCompile(`Refusal = "([a-z_]+)"`).FindAllSubmatch(list, -1) {
 		code := string(m[1])
 		has := bytes.Contains(script, []byte("\n  "+code+": ["))

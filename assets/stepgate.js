@@ -49,6 +49,7 @@ const words = {
   level_unreachable: ["None of your passkeys is strong enough", "Opening this needs another kind. You can add one below."],
   rate_limited: ["Too many attempts", "Please wait a little, then try again."],
   store_unavailable: ["The gateway can’t look up passkeys right now", "Nothing was changed. Wait a moment, then try again."],
+  audit_unavailable: ["The gateway can’t go on right now", "Wait a moment, then try again. If it stays, tell the administrators."],
   demand_invalid: ["This link is no longer valid", "Open the page that you wanted once more.", "restart"],
   user_missing: ["Your sign-in ended", "Reload the page to sign in again; then go on from here.", "reload"],
   session_missing: ["Your sign-in ended", "Reload the page to sign in again; then go on from here.", "reload"],

@@ -38,6 +38,7 @@ func init() {
 //			registration   first_use|invite
 //			max_passkeys   <number>
 //			counter        reject|warn
+//			audit          require
 //			revocation_lag <duration>
 //		}
 //	}
@@ -77,6 +78,10 @@ type App struct {
 	// passkeys that may be synced pass, and records it. Default: `reject`.
 	Counter string `json:"counter,omitempty"`
 
+	// `require`: what can't be written to the audit log does not happen, and as long as that goes on protected routes answer
+	// 503. Default: the log is written as well as it can be.
+	Audit string `json:"audit,omitempty"`
+
 	// How stale this gateway's view of a user may be: for how long a removed passkey or a revoked grant may still pass.
 	// 0 reads the store at every protected request. At most 1m. Default: 5s.
 	RevocationLag *caddy.Duration `json:"revocation_lag,omitempty"`
@@ -114,7 +119,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
 	var err error
-	if a.audit, err = withEvents(ctx, audit.Log{Logger: ctx.Logger(new(Handler)).Named("audit")}); err != nil { // the log of all that is audited
+	if a.audit, err = withEvents(ctx, audit.Log{Logger: ctx.Logger(new(Handler)).Named("audit"), Require: a.Audit == "require"}); err != nil { // the log of all that is audited
 		return fmt.Errorf("stepgate: %w", err)
 	}
 	a.open = sync.OnceValues(a.openBackend)

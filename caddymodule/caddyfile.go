@@ -71,12 +71,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = numberArg(d, &a.MaxPasskeys, checkMaxPasskeys)
 		case "counter":
 			err = oneArg(d, &a.Counter, checkCounter)
+		case "audit":
+			err = oneArg(d, &a.Audit, checkAudit)
 		case "revocation_lag":
 			err = durationArg(d, &a.RevocationLag, checkLag)
 		case "related_origins":
 			err = d.Err(notBuilt("related_origins", "origins").Error())
 		default:
-			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, store, grant_keys, challenge_ttl, registration, max_passkeys, counter and revocation_lag", word)
+			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, store, grant_keys, challenge_ttl, registration, max_passkeys, counter, audit and revocation_lag", word)
 		}
 		if err != nil {
 			return err

@@ -34,6 +34,9 @@ func (a *App) check() error {
 	if err := checkCounter(a.Counter); err != nil {
 		return fmt.Errorf("counter: %w", err)
 	}
+	if err := checkAudit(a.Audit); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
 	if a.ChallengeTTL != 0 {
 		if err := checkTTL(time.Duration(a.ChallengeTTL)); err != nil {
 			return fmt.Errorf("challenge_ttl: %w", err)
@@ -115,6 +118,14 @@ func checkRegistration(how string) error {
 		return nil
 	}
 	return fmt.Errorf("%q: must be first_use or invite", how)
+}
+
+func checkAudit(how string) error {
+	switch how {
+	case "", "require":
+		return nil
+	}
+	return fmt.Errorf("%q: must be require", how)
 }
 
 func checkCounter(how string) error {

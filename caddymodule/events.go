@@ -15,6 +15,7 @@ var eventNames = map[audit.Kind]string{
 	audit.PasskeyRegistered: "stepgate_passkey_registered",
 	audit.PasskeyRemoved:    "stepgate_passkey_removed",
 	audit.CloneSuspected:    "stepgate_clone_suspected",
+	audit.Invited:           "stepgate_passkey_invited",
 }
 
 // eventful is a recorder that emits Caddy's events too, for whoever is subscribed with the global option `events`. No
@@ -35,15 +36,16 @@ func withEvents(ctx caddy.Context, next audit.Recorder) (audit.Recorder, error) 
 }
 
 // Record implements [audit.Recorder].
-func (r eventful) Record(e audit.Event) {
-	r.Recorder.Record(e)
+func (r eventful) Record(e audit.Event) error {
+	err := r.Recorder.Record(e)
 	name, hooked := eventNames[e.Kind]
 	if !hooked || !r.events.ShouldEmit(name) {
-		return
+		return err
 	}
 	data := map[string]any{
 		"user": e.User, "passkey": e.Passkey, "action": string(e.Action), "level": e.Level, "reason": string(e.Reason),
 		"client": e.Client, "host": e.Host, "request_id": e.RequestID,
 	}
 	go r.events.Emit(r.ctx, name, data)
+	return err
 }

@@ -136,7 +136,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		routes = append(routes, route)
 	}
-	recorder, err := withEvents(ctx, audit.Log{Logger: h.logger.Named("audit")})
+	recorder, err := withEvents(ctx, audit.Log{Logger: h.logger.Named("audit"), Require: app.Audit == "require"})
 	if err != nil {
 		return fmt.Errorf("stepgate: %w", err)
 	}

@@ -6,6 +6,10 @@
 package audit
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+
 	"go.uber.org/zap"
 
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -52,24 +56,39 @@ type Event struct {
 	RequestID string
 }
 
-// Recorder takes events. It must be safe for concurrent use and must not block for long.
+// Recorder takes events. It must be safe for concurrent use and must not block for long. An error says that the event is
+// not recorded and had to be; whoever wanted to do what it is about must not. Where nothing has to be recorded, Record
+// returns nil whatever becomes of it.
 type Recorder interface {
-	Record(Event)
+	Record(Event) error
 }
 
+// ErrNotRecorded is in the error of an event that had to be recorded and is not.
+var ErrNotRecorded = errors.New("the audit log does not take events")
+
 // Log records into a zap logger: what succeeded or merely needs a step-up at info level, refusals at warn level.
-type Log struct{ Logger *zap.Logger }
+type Log struct {
+	Logger  *zap.Logger
+	Require bool // an event that can't be written is an error
+}
 
 // Record implements [Recorder].
-func (l Log) Record(e Event) {
+func (l Log) Record(e Event) error {
 	level := zap.InfoLevel
 	switch e.Kind {
 	case RequestRefused, CeremonyRefused, CloneSuspected:
 		level = zap.WarnLevel
 	}
 	entry := l.Logger.Check(level, string(e.Kind))
+	if entry == nil && l.Require {
+		return fmt.Errorf("%w: no log takes %s", ErrNotRecorded, l.Logger.Name())
+	}
 	if entry == nil {
-		return
+		return nil
+	}
+	var failure complaint
+	if l.Require {
+		entry.ErrorOutput = &failure
 	}
 	fields := make([]zap.Field, 0, 12)
 	add := func(key, value string) {
@@ -89,4 +108,20 @@ func (l Log) Record(e Event) {
 	add("rule", e.Rule)
 	add("request_id", e.RequestID)
 	entry.Write(fields...)
+	if len(failure) > 0 {
+		return fmt.Errorf("%w: %s", ErrNotRecorded, failure)
+	}
+	return nil
 }
+
+// complaint takes what zap has to say when an entry could not be written: it returns no error.
+type complaint []byte
+
+// Write implements [io.Writer].
+func (c *complaint) Write(p []byte) (int, error) {
+	*c = append(*c, bytes.TrimSpace(p)...)
+	return len(p), nil
+}
+
+// Sync implements zapcore.WriteSyncer.
+func (*complaint) Sync() error { return nil }

@@ -121,23 +121,27 @@ func (g *Gate) finishStepUp(x *exchange, b *Backend, body *strictjson.Reader) {
 		g.refuseCeremony(x, passkey.StepUp, err)
 		return
 	}
-	g.finished(x, b, passkey.StepUp, proof)
+	if !g.finished(x, b, passkey.StepUp, proof) {
+		g.answer(x, passkey.AuditUnavailable) // no grant without a line that says so
+		return
+	}
 	g.setGrant(x, b, proof)
 	g.writeJSON(x, http.StatusOK, stepUpAnswer{
 		ReturnTo: d.back(), ExpiresAt: proof.At.Add(d.MaxAge).UTC().Truncate(time.Second), Level: proof.Level.String(),
 	})
 }
 
-// finished records a successful authentication.
-func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, proof ceremony.Proof) {
+// finished records a successful authentication, and reports whether that was done.
+func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, proof ceremony.Proof) (recorded bool) {
 	g.markBrowser(x, b)
 	event := x.event(audit.CeremonyFinished)
 	event.Action, event.Passkey, event.Level = action, proof.Passkey.ShortID(), proof.Level.String()
-	g.cfg.Audit.Record(event)
+	recorded = g.record(event)
 	if proof.Regress {
 		event.Kind = audit.CloneSuspected
-		g.cfg.Audit.Record(event)
+		recorded = g.record(event) && recorded
 	}
+	return recorded
 }
 
 // setGrant adds the proof to the client's grant. What the client holds is kept only if it is the same user's, in the

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -130,6 +131,7 @@ type Gate struct {
 	strictest policy.Rule        // of the whole block
 	reporting bool               // every rule merely reports: nobody is stopped, whatever is wrong
 	longest   time.Duration      // the longest maximum age of this block
+	mute      atomic.Bool        // the audit log does not take what it must
 }
 
 // New checks a configuration and returns its gate.

@@ -17,6 +17,7 @@ func (g *Gate) protect(x *exchange, originRefusal passkey.Refusal) (Passed, bool
 	mode := x.rule.ModeAt(g.cfg.Now())
 	v := g.weigh(x, originRefusal, mode)
 	switch {
+	case mode != policy.Report && g.muted(x):
 	case v.decision.Allow:
 		passed := Passed{
 			User:    headerSafe(x.user),
@@ -112,7 +113,7 @@ func (g *Gate) spare(x *exchange, v verdict) Passed {
 		event.Kind, event.Level = audit.WouldRequireStepUp, x.rule.Demand.Level.String()
 	}
 	event.Reason = x.refused
-	g.cfg.Audit.Record(event)
+	g.record(event)
 	if x.lacking {
 		return Passed{Would: WouldStepUp}
 	}

@@ -391,12 +391,24 @@ func (b *browser) passes(target string, changes ...change) *http.Request {
 type events struct {
 	mu   sync.Mutex
 	list []audit.Event
+	full bool
 }
 
-func (e *events) Record(event audit.Event) {
+func (e *events) Record(event audit.Event) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.full {
+		return audit.ErrNotRecorded
+	}
 	e.list = append(e.list, event)
+	return nil
+}
+
+// fill makes the log take nothing any more, or again.
+func (e *events) fill(full bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.full = full
 }
 
 func (e *events) count() int {

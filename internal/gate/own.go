@@ -121,6 +121,9 @@ func (g *Gate) serveOwn(x *exchange, rest string, originRefusal passkey.Refusal)
 		return
 	}
 	if serve.changes != nil {
+		if g.muted(x) {
+			return
+		}
 		body, err := g.readBody(x, serve.members...)
 		if err != nil {
 			g.refuse(x, refusalOf(err))

@@ -101,8 +101,9 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 		return
 	}
 	begun, err := b.Ceremonies.StartRegistration(x.context(), party, name, authorization)
-	if begun.Authorized != nil {
-		g.finished(x, b, passkey.Add, *begun.Authorized)
+	if begun.Authorized != nil && !g.finished(x, b, passkey.Add, *begun.Authorized) {
+		g.answer(x, passkey.AuditUnavailable) // the options stay here
+		return
 	}
 	if err != nil {
 		g.refuseCeremony(x, action, err)
@@ -139,7 +140,7 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 	case registered.Invited:
 		event.Action = passkey.Invited
 	}
-	g.cfg.Audit.Record(event)
+	g.record(event)
 	g.writeJSON(x, http.StatusCreated, row(registered.Passkey))
 }
 
@@ -159,7 +160,7 @@ func (g *Gate) renamePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	}
 	event := x.event(audit.PasskeyRenamed)
 	event.Passkey = renamed.ShortID()
-	g.cfg.Audit.Record(event)
+	g.record(event)
 	g.writeJSON(x, http.StatusOK, row(renamed))
 }
 
@@ -179,7 +180,7 @@ func (g *Gate) removePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	}
 	event := x.event(audit.PasskeyRemoved)
 	event.Passkey = removed.Passkey.ShortID()
-	g.cfg.Audit.Record(event)
+	g.record(event)
 	setPrivate(x.w.Header())
 	x.w.WriteHeader(http.StatusNoContent)
 }

@@ -75,6 +75,7 @@ var answers = map[passkey.Refusal]answer{
 	passkey.UserUnknown:         {404, "This user is not known", "Nobody ever registered a passkey for this user.", "Check the name: it counts byte for byte."},
 
 	passkey.StoreUnavailable: {503, "Confirmations are not available right now", "The gateway can't reach its passkey store, so protected pages stay closed.", "Try again in a moment. Administrators find the cause in the gateway's log."},
+	passkey.AuditUnavailable: {503, "Confirmations are not available right now", "The gateway can't write its audit log, and must not go on without it.", "Try again in a moment. Administrators find the cause in the gateway's log."},
 	passkey.Internal:         {500, "Something went wrong in the gateway", "The request was not passed on.", "Try again. Administrators find the cause in the gateway's log."},
 }
 

@@ -32,7 +32,7 @@ func (x *exchange) event(kind audit.Kind) audit.Event {
 func (g *Gate) refuse(x *exchange, refusal passkey.Refusal) {
 	event := x.event(audit.RequestRefused)
 	event.Reason = refusal
-	g.cfg.Audit.Record(event)
+	g.record(event)
 	g.answer(x, refusal)
 }
 
@@ -57,7 +57,7 @@ func (g *Gate) refuseCeremony(x *exchange, action passkey.Action, err error) {
 	if failed := new(ceremony.Failed); errors.As(err, &failed) {
 		event.Passkey = failed.Passkey
 	}
-	g.cfg.Audit.Record(event)
+	g.record(event)
 	g.answer(x, refusal)
 }
 
@@ -108,7 +108,7 @@ func (g *Gate) requireStepUp(x *exchange, b *Backend, reason passkey.Refusal) {
 	x.lacking, x.refused = true, reason
 	event := x.event(audit.StepUpRequired)
 	event.Reason, event.Level = reason, x.rule.Demand.Level.String()
-	g.cfg.Audit.Record(event)
+	g.record(event)
 
 	if reason == passkey.GrantOtherUser { // somebody else sat here before
 		http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, "", -1))

@@ -93,7 +93,7 @@ func (g *Gate) logout(x *exchange, b *Backend, _ *strictjson.Reader) {
 		g.refuseStored(x, "revoking grants", err)
 		return
 	}
-	g.cfg.Audit.Record(x.event(audit.GrantsRevoked))
+	g.record(x.event(audit.GrantsRevoked))
 	http.SetCookie(x.w, g.cookie(x, cookieNames(x.origin.secure).grant, "", -1))
 	setPrivate(x.w.Header())
 	x.w.WriteHeader(http.StatusNoContent)

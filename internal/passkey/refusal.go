@@ -89,5 +89,6 @@ const (
 // The gateway.
 const (
 	StoreUnavailable Refusal = "store_unavailable" // closed, unreachable, out of time, or holds a record we can't read
+	AuditUnavailable Refusal = "audit_unavailable" // audit require: the audit log does not take events
 	Internal         Refusal = "internal"
 )
