@@ -66,11 +66,11 @@ const (
 type endpoint struct {
 	method, path string
 	query        []string // parameters it knows, beside rp_id
-	do           func(ctx context.Context, on administration, values []string, query url.Values) (any, error)
+	do           func(ctx context.Context, on *administrator, values []string, query url.Values) (any, error)
 }
 
 var endpoints = []endpoint{
-	{"GET", "users", []string{"after", "limit"}, func(ctx context.Context, on administration, _ []string, query url.Values) (any, error) {
+	{"GET", "users", []string{"after", "limit"}, func(ctx context.Context, on *administrator, _ []string, query url.Values) (any, error) {
 		limit := defaultPage
 		if query.Has("limit") {
 			var err error
@@ -80,19 +80,19 @@ var endpoints = []endpoint{
 		}
 		return on.page(ctx, query.Get("after"), limit)
 	}},
-	{"GET", "users/*", nil, func(ctx context.Context, on administration, values []string, _ url.Values) (any, error) {
+	{"GET", "users/*", nil, func(ctx context.Context, on *administrator, values []string, _ url.Values) (any, error) {
 		return on.user(ctx, values[0])
 	}},
-	{"DELETE", "users/*/passkeys/*", nil, func(ctx context.Context, on administration, values []string, _ url.Values) (any, error) {
+	{"DELETE", "users/*/passkeys/*", nil, func(ctx context.Context, on *administrator, values []string, _ url.Values) (any, error) {
 		return on.remove(ctx, values[0], values[1])
 	}},
-	{"POST", "users/*/revoke", nil, func(ctx context.Context, on administration, values []string, _ url.Values) (any, error) {
+	{"POST", "users/*/revoke", nil, func(ctx context.Context, on *administrator, values []string, _ url.Values) (any, error) {
 		return revokedRecord{values[0], true}, on.revoke(ctx, values[0])
 	}},
-	{"POST", "users/*/reset", nil, func(ctx context.Context, on administration, values []string, _ url.Values) (any, error) {
+	{"POST", "users/*/reset", nil, func(ctx context.Context, on *administrator, values []string, _ url.Values) (any, error) {
 		return on.reset(ctx, values[0])
 	}},
-	{"POST", "users/*/invite", []string{"for"}, func(ctx context.Context, on administration, values []string, query url.Values) (any, error) {
+	{"POST", "users/*/invite", []string{"for"}, func(ctx context.Context, on *administrator, values []string, query url.Values) (any, error) {
 		lasts, err := caddy.ParseDuration(query.Get("for"))
 		if err != nil {
 			return nil, fmt.Errorf("%w: for must be a duration, for example 24h", passkey.BodyMalformed)

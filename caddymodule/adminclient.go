@@ -65,13 +65,26 @@ func newAdminClient(address, rpID string) (*adminClient, error) {
 	return c, nil
 }
 
-func (c *adminClient) page(ctx context.Context, after string, limit int) (page userPage, err error) {
-	query := url.Values{"limit": {strconv.Itoa(limit)}}
-	if after != "" {
-		query.Set("after", after)
+// pageLength is how many users are asked for at once: few enough for a slow store to read in time.
+const pageLength = 250
+
+func (c *adminClient) each(ctx context.Context, yield func(userRecord) error) error {
+	query := url.Values{"limit": {strconv.Itoa(pageLength)}}
+	for {
+		var page userPage
+		if err := c.call(ctx, http.MethodGet, "users", query, &page); err != nil {
+			return err
+		}
+		for _, user := range page.Users {
+			if err := yield(user); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		query.Set("after", page.Next)
 	}
-	err = c.call(ctx, http.MethodGet, "users", query, &page)
-	return page, err
 }
 
 func (c *adminClient) user(ctx context.Context, name string) (user userRecord, err error) {
@@ -98,6 +111,9 @@ func (c *adminClient) invite(ctx context.Context, name string, lasts time.Durati
 	return invitation, err
 }
 
+// errMaybe is the end of a change that was interrupted: a gateway does not give up what it has begun.
+var errMaybe = errors.New("interrupted; the gateway may have done it all the same")
+
 // segment encodes a value as one segment of a path, such that nobody on the way takes it for a dot segment.
 func segment(value string) string {
 	return strings.ReplaceAll(url.PathEscape(value), ".", "%2E")
@@ -117,10 +133,14 @@ func (c *adminClient) call(ctx context.Context, method, path string, query url.V
 	answer, err := c.http.Do(r)
 	var dial *net.OpError
 	switch {
+	case err != nil && ctx.Err() != nil && method != http.MethodGet:
+		return errMaybe
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return fmt.Errorf("nothing answers at the admin API %s: the gateway is not running, its admin API is off, or it is elsewhere, which --address says (%w)", plain(c.address), dial.Err)
+	case err != nil && method != http.MethodGet:
+		return fmt.Errorf("asking the gateway at %s, which may have done it all the same: %w", plain(c.address), err)
 	case err != nil:
 		return fmt.Errorf("asking the gateway at %s: %w", plain(c.address), err)
 	}

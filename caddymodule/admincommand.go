@@ -77,7 +77,7 @@ func atDesk(cmd *cobra.Command, do func(*desk) error) error {
 	if err = do(d); err == nil {
 		return nil
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !errors.Is(err, errMaybe) {
 		return errors.New("interrupted")
 	}
 	return worded(err)

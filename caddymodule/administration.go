@@ -18,9 +18,8 @@ import (
 // administration is what an administrator does to the users of one relying party: directly in the store, or through the
 // gateway that has it open. Errors wrap a [passkey.Refusal] where the store or the gateway gave one.
 type administration interface {
-	// page returns users in the store's own order, beginning behind the one named after, and the name to go on behind; ""
-	// at the end.
-	page(ctx context.Context, after string, limit int) (userPage, error)
+	// each calls yield for every user, in the store's own order. An error of yield ends it and is returned.
+	each(ctx context.Context, yield func(userRecord) error) error
 
 	// user returns one; [passkey.UserUnknown] for one never seen, nor invited.
 	user(ctx context.Context, name string) (userRecord, error)
@@ -136,26 +135,37 @@ type administrator struct {
 	pages   []string // URLs of account pages
 }
 
+// each implements [administration]. It is one listing: each page of its own would have DynamoDB read more than it gives.
+func (a *administrator) each(ctx context.Context, yield func(userRecord) error) error {
+	return a.list(ctx, "", yield)
+}
+
+func (a *administrator) list(ctx context.Context, after string, yield func(userRecord) error) error {
+	store, ok := a.store.(lister)
+	if !ok {
+		return fmt.Errorf("%w: %T can't list users", passkey.Internal, a.store)
+	}
+	now := time.Now()
+	return store.Users(ctx, after, func(account passkey.Account) error { return yield(recordOf(account, now)) })
+}
+
 // errEnough ends a listing.
 var errEnough = errors.New("enough users")
 
+// page returns users beginning behind the one named after, and the name to go on behind; "" at the end.
 func (a *administrator) page(ctx context.Context, after string, limit int) (page userPage, err error) {
-	store, ok := a.store.(lister)
-	if !ok {
-		return userPage{}, fmt.Errorf("%w: %T can't list users", passkey.Internal, a.store)
-	}
 	if after != "" {
 		if err := passkey.CheckUser(after); err != nil {
 			return userPage{}, err
 		}
 	}
 	page.Users = []userRecord{}
-	err = store.Users(ctx, after, func(account passkey.Account) error {
+	err = a.list(ctx, after, func(user userRecord) error {
 		if len(page.Users) == limit {
 			page.Next = page.Users[limit-1].User
 			return errEnough
 		}
-		page.Users = append(page.Users, recordOf(account, time.Now()))
+		page.Users = append(page.Users, user)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {

@@ -5,10 +5,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/stepgate/stepgate/caddymodule"
 )
 
 // The commands of administrators.
@@ -70,7 +75,7 @@ func TestAdministrationByAStranger(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a command whose gateway does not answer.
+// Ctrl-C ends a command whose gateway does not answer. Of a change it says what is not known.
 func TestAdministrationInterrupted(t *testing.T) {
 	s := newShop(t, "rp_id localhost")
 	asked, done := make(chan struct{}, 1), make(chan struct{})
@@ -84,23 +89,75 @@ func TestAdministrationInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var problems strings.Builder
-	c := exec.Command(path, "users", "--address", strings.TrimPrefix(server.URL, "http://"))
-	c.Dir, c.Stderr = s.folder, &problems
-	if err := c.Start(); err != nil {
+	for _, arguments := range adminCommands {
+		var problems strings.Builder
+		c := exec.Command(path, append(arguments, "--address", strings.TrimPrefix(server.URL, "http://"))...)
+		c.Dir, c.Stderr = s.folder, &problems
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-asked:
+		case <-time.After(20 * time.Second):
+			t.Error("it never asked")
+		}
+		if err := c.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Wait()
+		changes := arguments[0] == "revoke" || arguments[0] == "invite" || slices.Contains(arguments, "remove") || slices.Contains(arguments, "--yes")
+		if c.ProcessState.ExitCode() != 1 || !strings.Contains(problems.String(), "interrupted") ||
+			strings.Contains(problems.String(), "may have done it") != changes {
+			t.Errorf("%v: exit code %d: %s", arguments, c.ProcessState.ExitCode(), &problems)
+		}
+	}
+}
+
+// A long list comes in pages.
+func TestUsersInPages(t *testing.T) {
+	s := newShop(t, "rp_id localhost")
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Stepgate-Admin", "1")
+		asked = append(asked, r.URL.Query().Get("after"))
+		next := map[string]string{"": "a b", "a b": "c", "c": ""}[r.URL.Query().Get("after")]
+		fmt.Fprintf(w, `{"users":[{"user":"one"},{"user":"two"}],"next":%q}`, next)
+	}))
+	defer server.Close()
+	out, problems, code := s.call("", "users", "--json", "--address", strings.TrimPrefix(server.URL, "http://"))
+	if code != 0 || strings.Count(out, "\n") != 6 || strings.Join(asked, ",") != ",a b,c" {
+		t.Errorf("%d, asked %q:\n%s%s", code, asked, out, problems)
+	}
+}
+
+// What an administrator does is seen by those who hook into it, and by the next request.
+func TestAdministrationInTheGateway(t *testing.T) {
+	g := newGateway(t)
+	if err := g.reload(options("events {\n on stepgate_passkey_removed stepgate_test\n}", "revocation_lag 1m"), site("", proxy)); err != nil {
 		t.Fatal(err)
 	}
+	alice := g.enrolled("alice")
+	alice.stepUp("/")
+	alice.want("/", 200, "")
+	api := new(caddymodule.AdminAPI)
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	if err := api.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", "/stepgate/users/alice/reset", nil)
+	if err := api.Routes()[0].Handler.ServeHTTP(w, r); err != nil || w.Code != 200 {
+		t.Fatalf("%v %d %s", err, w.Code, w.Body)
+	}
+	alice.want("/", 401, "step_up_required/grant_revoked")
 	select {
-	case <-asked:
+	case e := <-hooked:
+		if e.Name() != "stepgate_passkey_removed" || e.Data["user"] != "alice" || e.Data["action"] != "admin" || e.Data["client"] != "192.0.2.1" {
+			t.Errorf("%s %v", e.Name(), e.Data)
+		}
 	case <-time.After(20 * time.Second):
-		t.Error("it never asked")
-	}
-	if err := c.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.Wait()
-	if c.ProcessState.ExitCode() != 1 || !strings.Contains(problems.String(), "interrupted") {
-		t.Errorf("exit code %d: %s", c.ProcessState.ExitCode(), &problems)
+		t.Fatal("no event came")
 	}
 }
 

@@ -59,7 +59,7 @@ Shows a user: the highest level they reach, and their passkeys as
 	return cmd
 }
 
-// listUsers prints all users, a page at a time.
+// listUsers prints all users.
 func listUsers(d *desk) error {
 	without, _ := d.cmd.Flags().GetBool("without-passkey")
 	asJSON, _ := d.cmd.Flags().GetBool("json")
@@ -68,26 +68,23 @@ func listUsers(d *desk) error {
 	table := tabwriter.NewWriter(d.cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "USER\tPASSKEYS\tLEVEL\tLAST USED\tSINCE")
 	var users, passkeys, none int
-	for after, more := "", true; more; {
-		page, err := d.page(d.ctx, after, maxPage)
-		if err != nil {
-			return err
+	err := d.each(d.ctx, func(user userRecord) error {
+		users++
+		passkeys += len(user.Passkeys)
+		if len(user.Passkeys) == 0 {
+			none++
+		} else if without {
+			return nil
 		}
-		for _, user := range page.Users {
-			users++
-			passkeys += len(user.Passkeys)
-			if len(user.Passkeys) == 0 {
-				none++
-			} else if without {
-				continue
-			}
-			if !asJSON {
-				fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\n", plain(user.User), len(user.Passkeys), plain(orDefault(user.Level, "-")), when(user.LastUsedAt, "-"), when(user.Since, "-"))
-			} else if err := lines.Encode(user); err != nil {
-				return err
-			}
+		if asJSON {
+			return lines.Encode(user)
 		}
-		after, more = page.Next, page.Next != ""
+		_, err := fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\n",
+			plain(user.User), len(user.Passkeys), plain(orDefault(user.Level, "-")), when(user.LastUsedAt, "-"), when(user.Since, "-"))
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if asJSON {
 		return nil

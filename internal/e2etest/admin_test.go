@@ -97,7 +97,7 @@ func TestAdministration(t *testing.T) { onEachStore(t, testAdministration) }
 
 func testAdministration(t *testing.T, on store) {
 	// The gateway that does it honours it at once; on tables, the command does it behind the gateway's back.
-	lag := map[store]string{onFile: "1m", onDynamoDB: "100ms"}[on]
+	lag := map[store]string{onFile: "1m", onDynamoDB: "1s"}[on]
 	g := on.start(t, headerConsole("revocation_lag "+lag, ""))
 	alice, bob := newClient(t, g, "alice"), newClient(t, g, "bob")
 	must(t, session(alice))
