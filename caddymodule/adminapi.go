@@ -116,7 +116,7 @@ type problemRecord struct {
 // adminStatus is the status of a refusal; 500 for any that is not here.
 var adminStatus = map[passkey.Refusal]int{
 	passkey.UserMissing: 400, passkey.UserInvalid: 400, passkey.BodyMalformed: 400, passkey.UserUnknown: 404, passkey.PasskeyUnknown: 404,
-	passkey.NotFound: 404, passkey.MethodNotAllowed: 405, passkey.Conflict: 409, passkey.RelyingPartyMismatch: 409, passkey.StoreUnavailable: 503,
+	passkey.NotFound: 404, passkey.MethodNotAllowed: 405, passkey.Conflict: 409, passkey.RelyingPartyMismatch: 409, passkey.StoreUnavailable: 503, passkey.AuditUnavailable: 503,
 }
 
 // adminMessages say what a refusal means to an administrator, where nothing more is known.

@@ -173,7 +173,7 @@ func storeDesk(ctx context.Context, cmd *cobra.Command, app *App, configured Sto
 	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zap.InfoLevel) // as Caddy writes them
 	log := zap.New(lines).Named(string(new(Handler).CaddyModule().ID)).Named("audit")
 	return &desk{
-		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log}, pages: accountPages(origins)},
+		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log, Require: app.Audit == "require"}, pages: accountPages(origins)},
 		ctx:            ctx, cmd: cmd, close: release,
 	}, nil
 }

@@ -198,7 +198,9 @@ func (a *administrator) remove(ctx context.Context, name, id string) (passkeyRec
 	if err != nil {
 		return passkeyRecord{}, err
 	}
-	a.removed(name, removed)
+	if err := a.removed(name, removed); err != nil {
+		return passkeyRecord{}, err
+	}
 	return passkeyRecordOf(removed), nil
 }
 
@@ -208,10 +210,10 @@ func (a *administrator) revoke(ctx context.Context, name string) error {
 	}
 	err := a.service.Revoke(ctx, name)
 	a.forget(name)
-	if err == nil {
-		a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})
+	if err != nil {
+		return err
 	}
-	return err
+	return a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})
 }
 
 func (a *administrator) reset(ctx context.Context, name string) (resetRecord, error) {
@@ -220,8 +222,9 @@ func (a *administrator) reset(ctx context.Context, name string) (resetRecord, er
 	}
 	removed, err := a.service.Reset(ctx, name)
 	a.forget(name)
+	var lost error // access is ended whether that can be recorded or not
 	for _, p := range removed {
-		a.removed(name, p)
+		lost = errors.Join(lost, a.removed(name, p))
 	}
 	switch {
 	case err != nil && len(removed) > 0:
@@ -229,7 +232,9 @@ func (a *administrator) reset(ctx context.Context, name string) (resetRecord, er
 	case err != nil:
 		return resetRecord{}, err
 	}
-	a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})
+	if errors.Join(lost, a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})) != nil {
+		return resetRecord{}, errNotAudited
+	}
 	return resetRecord{name, recordsOf(removed)}, nil
 }
 
@@ -253,7 +258,9 @@ func (a *administrator) invite(ctx context.Context, name string, lasts time.Dura
 	if err != nil {
 		return invitationRecord{}, err
 	}
-	a.record(audit.Event{Kind: audit.Invited, User: name})
+	if a.record(audit.Event{Kind: audit.Invited, User: name}) != nil {
+		return invitationRecord{}, fmt.Errorf("%w: nobody is told the invitation's code, because the audit log takes no line of it (audit require)", passkey.AuditUnavailable)
+	}
 	invitation := invitationRecord{User: name, Code: code, ExpiresAt: expires, Links: []string{}}
 	for _, page := range a.pages {
 		invitation.Links = append(invitation.Links, page+"#invitation="+code)
@@ -276,11 +283,18 @@ func accountPages(origins []string) (pages []string) {
 	return pages
 }
 
-func (a *administrator) removed(name string, p passkey.Passkey) {
-	a.record(audit.Event{Kind: audit.PasskeyRemoved, User: name, Passkey: p.ShortID(), Level: p.Reach().String()})
+func (a *administrator) removed(name string, p passkey.Passkey) error {
+	return a.record(audit.Event{Kind: audit.PasskeyRemoved, User: name, Passkey: p.ShortID(), Level: p.Reach().String()})
 }
 
-func (a *administrator) record(e audit.Event) {
+// errNotAudited is the error of what was done and had to be recorded, and is not.
+var errNotAudited = fmt.Errorf("%w: it is done, and the audit log took no line of it (audit require); the log says why", passkey.AuditUnavailable)
+
+// record returns errNotAudited for what had to be recorded and is not.
+func (a *administrator) record(e audit.Event) error {
 	e.Action, e.Client = audit.ByAdministrator, a.client
-	a.audit.Record(e)
+	if a.audit.Record(e) != nil {
+		return errNotAudited
+	}
+	return nil
 }

@@ -130,6 +130,51 @@ func TestUsersInPages(t *testing.T) {
 	}
 }
 
+// administer asks the admin API of the running gateway.
+func administer(t *testing.T, method, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	api := new(caddymodule.AdminAPI)
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	if err := api.Provision(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	if err := api.Routes()[0].Handler.ServeHTTP(w, httptest.NewRequest(method, path, nil)); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// With audit require and a log that takes nothing, nobody is let in, access can still be ended, and it is said that there is
+// no line of it.
+func TestAdministrationUnaudited(t *testing.T) {
+	defer diskFull.Store(false)
+	g := newGateway(t)
+	const audit = "log audit {\n output stepgate_test\n include http.handlers.stepgate.audit\n}"
+	if err := g.reload(options(audit, "audit require\nrevocation_lag 1m"), site("", proxy)); err != nil {
+		t.Fatal(err)
+	}
+	alice := g.enrolled("alice")
+	alice.want("/", 200, "")
+	diskFull.Store(true)
+	w := administer(t, "POST", "/stepgate/users/bob/invite?for=1h")
+	if w.Code != 503 || !strings.Contains(w.Body.String(), `"code":"audit_unavailable"`) || strings.Contains(w.Body.String(), "expires") {
+		t.Errorf("inviting: %d %s", w.Code, w.Body)
+	}
+	for _, what := range []string{"revoke", "reset"} {
+		w := administer(t, "POST", "/stepgate/users/alice/"+what)
+		if w.Code != 503 || !strings.Contains(w.Body.String(), `"code":"audit_unavailable"`) || !strings.Contains(w.Body.String(), "it is done") {
+			t.Errorf("%s: %d %s", what, w.Code, w.Body)
+		}
+	}
+	diskFull.Store(false)
+	alice.want("/", 401, "step_up_required/grant_revoked")
+	if w := administer(t, "GET", "/stepgate/users/alice"); !strings.Contains(w.Body.String(), `"passkeys":[]`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // What an administrator does is seen by those who hook into it, and by the next request.
 func TestAdministrationInTheGateway(t *testing.T) {
 	g := newGateway(t)
@@ -139,16 +184,8 @@ func TestAdministrationInTheGateway(t *testing.T) {
 	alice := g.enrolled("alice")
 	alice.stepUp("/")
 	alice.want("/", 200, "")
-	api := new(caddymodule.AdminAPI)
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
-	defer cancel()
-	if err := api.Provision(ctx); err != nil {
-		t.Fatal(err)
-	}
-	w := httptest.NewRecorder()
-	r := httptest.NewRequest("POST", "/stepgate/users/alice/reset", nil)
-	if err := api.Routes()[0].Handler.ServeHTTP(w, r); err != nil || w.Code != 200 {
-		t.Fatalf("%v %d %s", err, w.Code, w.Body)
+	if w := administer(t, "POST", "/stepgate/users/alice/reset"); w.Code != 200 {
+		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	alice.want("/", 401, "step_up_required/grant_revoked")
 	select {

@@ -33,7 +33,8 @@ It says what it would do, and does it only with --yes. A reset that was cut off
 is gone on with by running the same command again.
 
 Afterwards the user can't register a passkey on their sign-in alone, because that
-works once for each user: only an invitation lets them register again.
+works once for each user: only a new invitation ("stepgate invite") lets them
+register again.
 ` + whereHelp + `
 
 The exit code is 0 when it is done, or without --yes when it could be, and 1
@@ -68,7 +69,7 @@ type resetReport struct {
 	Passkeys []passkeyRecord `json:"passkeys"` // that were removed, or would be
 }
 
-const afterReset = "Only an invitation lets them register a passkey again."
+const afterReset = "Only a new invitation (stepgate invite) lets them register a passkey again."
 
 func runReset(cmd *cobra.Command, given []string) error {
 	return atDesk(cmd, func(d *desk) error {

@@ -132,7 +132,7 @@ func testAdministration(t *testing.T, on store) {
 	g.fails("give a user, not 2 arguments", "revoke", "alice", "bob")
 	g.fails("a user is empty", "revoke", "")
 	g.fails("goes behind --", "passkeys", "remove", "alice", "-z")
-	g.prints([]string{"reset", "alice"}, "would remove 1 passkey of alice", id, "Nothing was changed", "Only an invitation")
+	g.prints([]string{"reset", "alice"}, "would remove 1 passkey of alice", id, "Nothing was changed", "Only a new invitation")
 	g.prints([]string{"reset", "alice", "--json"}, `"done": false`)
 	for _, c := range []*client{alice, bob} {
 		if answer := c.get("/keys"); answer.status != 200 {
@@ -154,7 +154,7 @@ func testAdministration(t *testing.T, on store) {
 	g.prints([]string{"passkeys", "list", "alice"}, "alice has no passkey now, and had one before.")
 	g.prints([]string{"users", "--without-passkey"}, "alice", "1 without a passkey")
 
-	problems = g.prints([]string{"reset", "bob", "--yes"}, "1 passkey of bob removed, and all of their grants have ended. Only an invitation")
+	problems = g.prints([]string{"reset", "bob", "--yes"}, "1 passkey of bob removed, and all of their grants have ended. Only a new invitation")
 	refusedBy(bob, "grant_revoked")
 	on.administered(g, problems, "passkey_removed", "bob")
 	on.administered(g, problems, "grants_revoked", "bob")
