@@ -44,7 +44,7 @@ func runInvite(cmd *cobra.Command, given []string) error {
 			return err
 		}
 		return d.print(invitation, func() {
-			d.say("%s can register one passkey until %s, with this invitation:\n\n  %s\n", plain(given[0]), when(&invitation.ExpiresAt, ""), plainText(invitation.Code))
+			d.say("%s can register one passkey until %s UTC, with this invitation:\n\n  %s\n", plain(given[0]), when(&invitation.ExpiresAt, ""), plainText(invitation.Code))
 			for _, link := range invitation.Links {
 				d.say("  %s", plainText(link))
 			}
