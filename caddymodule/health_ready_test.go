@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,7 +66,9 @@ func TestReadinessIsNoAmplifier(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(20 * time.Millisecond)
+	for asked.Load() == 0 { // until the first of them asks
+		runtime.Gosched()
+	}
 	close(hold)
 	crowd.Wait()
 	wants := func(what string, want int32, reasons ...unready) {

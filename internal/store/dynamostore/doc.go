@@ -9,13 +9,14 @@
 // Keys are a type tag, the RP ID and the user's name, the last two with their length in front, so that no name, whatever
 // it holds, reaches into another user's or relying party's partition. Credential ids are keyed by their SHA-256: they may
 // be longer than a key. Records carry a version and are read strictly: a missing, mistyped or unknown attribute, or
-// another version, makes the record unreadable. It is refused, never guessed at, and never overwritten: every condition
-// names the version too.
+// another version, makes the record unreadable. It is refused and never guessed at. Another version is never overwritten:
+// every condition names the version. What else is wrong shows when the account is read, which every change begins with.
 //
 // It guarantees:
 //   - What was acknowledged is in the table. What failed may or may not be: a retry whose first try was applied is
 //     recognised, for transactions by their ClientRequestToken, for single writes by what the record holds. Where it can't be
-//     recognised (a consumed challenge) the answer is [passkey.StoreUnavailable], never success.
+//     recognised (a consumed challenge) the answer is [passkey.StoreUnavailable], never success. The write of a challenge is
+//     not repeated unless it was refused: one that comes late would make it work again.
 //   - Every method ends within [Options].Budget or its context's deadline, whichever comes first, retries included.
 //     Unreachable, throttled, denied, hanging, an unreadable record: an error that wraps [passkey.StoreUnavailable].
 //   - The table's time to live (TTL) is never relied on: expiry is in the condition.
