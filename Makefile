@@ -13,10 +13,10 @@ DYNAMO_JAR  := $(CACHE)/dynamodb-local/DynamoDBLocal.jar
 FUZZTIME    ?= 60s
 BIN         ?= bin/stepgate
 
-.PHONY: help run run-dynamodb build test check unit needs chromium java bench fuzz clean
+.PHONY: help run run-dynamodb build test check unit needs chromium java bench fuzz authenticator-names clean
 
 help: ## say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
 
 run: ## serve Caddyfile.example at http://localhost:8080
 	go run ./cmd/stepgate run --config Caddyfile.example
@@ -101,6 +101,9 @@ fuzz: ## run every fuzz target for FUZZTIME (default 60s) each
 			echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+authenticator-names: ## fetch the newest list of authenticators' names
+	go run ./internal/authenticators/refresh internal/authenticators
 
 clean: ## remove what the tasks made
 	rm -rf bin .cache

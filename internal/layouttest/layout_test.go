@@ -56,6 +56,7 @@ var rules = []rule{
 	{"only ceremony and the software authenticator import go-webauthn", only("github.com/go-webauthn", "internal/ceremony", "internal/authtest")},
 	{"only dynamostore imports the AWS SDK", only("github.com/aws", "internal/store/dynamostore")},
 	{"only boltstore imports bbolt", only("go.etcd.io/bbolt", "internal/store/boltstore")},
+	{"only what shows authenticators' names knows them", only(module+"/internal/authenticators", "internal/gate", "caddymodule", "assets", "internal/authenticators")},
 	{"passkey imports the standard library only", func(p pkg) []string {
 		if !p.within("internal/passkey") {
 			return nil
@@ -173,6 +174,8 @@ func TestRulesCanBreak(t *testing.T) {
 		{"internal/gate", pkg{Imports: []string{"github.com/aws/aws-sdk-go-v2/aws"}}, []string{"only dynamostore imports the AWS SDK"}},
 		{"internal/store/boltstore", pkg{Imports: []string{bolt}}, nil},
 		{"internal/store/storetest", pkg{Imports: []string{bolt}}, []string{"only boltstore imports bbolt"}},
+		{"internal/gate", pkg{Imports: []string{module + "/internal/authenticators"}}, nil},
+		{"internal/policy", pkg{Imports: []string{module + "/internal/authenticators"}}, []string{"only what shows authenticators' names knows them"}},
 		{"internal/passkey", pkg{Deps: []string{"strings", "golang.org/x/text/cases"}}, []string{"passkey imports the standard library only"}},
 		{"internal/grant", pkg{Deps: []string{"net/http"}}, []string{"policy and grant know no HTTP"}},
 		{"internal/policy", pkg{Deps: []string{"net/http/httptrace"}}, []string{"policy and grant know no HTTP"}},
