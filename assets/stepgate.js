@@ -57,6 +57,8 @@ const words = {
   registration_closed: ["A passkey can’t be added like this", "Somebody has registered a passkey for you before. Reload the page to use it, or ask the administrators.", "reload"],
   invitation_invalid: ["This invitation is not valid", "It was used already, replaced by another one, or made for somebody else. Check it, or ask the administrators for a new one."],
   invitation_expired: ["This invitation is too old", "Ask the administrators for a new one."],
+  recovery_code_invalid: ["This recovery code is not valid", "It was used already, replaced by new ones, or made for somebody else. Check it, try another one, or ask the administrators for an invitation."],
+  recovery_off: ["Recovery codes are not used here", "The administrators have switched them off. Ask them for an invitation.", "reload"],
   invitation_needed: ["The first passkey needs an invitation", "Ask the administrators for one.", "reload"],
   authorization_needed: ["Confirm first", "This needs a confirmation with a passkey you have. Confirm, or reload the page and start once more.", "reload"],
   attestation_invalid: ["This kind of passkey is not accepted", "Try another device or a security key."],

@@ -10,7 +10,7 @@ import (
 )
 
 // storeOperations are the methods of [ceremony.Store], as metrics and spans name them.
-var storeOperations = []string{"begin", "consume", "account", "use", "register", "rename", "remove", "revoke", "register_invited", "invite"}
+var storeOperations = []string{"begin", "consume", "account", "use", "register", "rename", "remove", "change_user", "register_invited", "invite", "erase"}
 
 // watchedStore counts and times every call of a store, whichever it is, and makes a span of it where the request is traced.
 type watchedStore struct {
@@ -95,9 +95,9 @@ func (s watchedStore) Remove(ctx context.Context, next passkey.User, credentialI
 	return err
 }
 
-func (s watchedStore) Revoke(ctx context.Context, next passkey.User) error {
-	ctx, ended := s.watch(ctx, "revoke")
-	err := s.Store.Revoke(ctx, next)
+func (s watchedStore) ChangeUser(ctx context.Context, next passkey.User) error {
+	ctx, ended := s.watch(ctx, "change_user")
+	err := s.Store.ChangeUser(ctx, next)
 	ended(err)
 	return err
 }
@@ -112,6 +112,13 @@ func (s watchedStore) RegisterInvited(ctx context.Context, next passkey.User, p 
 func (s watchedStore) Invite(ctx context.Context, user string, invitation passkey.Invitation) error {
 	ctx, ended := s.watch(ctx, "invite")
 	err := s.Store.Invite(ctx, user, invitation)
+	ended(err)
+	return err
+}
+
+func (s watchedStore) Erase(ctx context.Context, user passkey.User) error {
+	ctx, ended := s.watch(ctx, "erase")
+	err := s.Store.Erase(ctx, user)
 	ended(err)
 	return err
 }

@@ -301,7 +301,9 @@ func (unavailable) Remove(context.Context, passkey.User, []byte) error {
 	return passkey.StoreUnavailable
 }
 
-func (unavailable) Revoke(context.Context, passkey.User) error { return passkey.StoreUnavailable }
+func (unavailable) Erase(context.Context, passkey.User) error { return passkey.StoreUnavailable }
+
+func (unavailable) ChangeUser(context.Context, passkey.User) error { return passkey.StoreUnavailable }
 
 func (unavailable) RegisterInvited(context.Context, passkey.User, passkey.Passkey, string) error {
 	return passkey.StoreUnavailable

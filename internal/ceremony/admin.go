@@ -79,7 +79,7 @@ func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Pas
 		// Each change is conditioned on the version that the one before it wrote: a passkey that is registered in between, by
 		// a ceremony under way, makes a conflict and is then removed too.
 		if len(account.Passkeys) == 0 {
-			err = s.config.Store.Revoke(ctx, account.User.InEpoch(epoch))
+			err = s.config.Store.ChangeUser(ctx, account.User.InEpoch(epoch))
 			if err == nil {
 				return removed, nil
 			}
@@ -107,7 +107,7 @@ func (s *Service) endInvitation(ctx context.Context, account passkey.Account) (e
 	if err != nil {
 		return false, err
 	}
-	dead := passkey.Invitation{ID: passkey.InvitationID(base32.StdEncoding.EncodeToString(nobodys)), Expires: now.UTC().Truncate(time.Second)}
+	dead := passkey.Invitation{ID: passkey.CodeID(base32.StdEncoding.EncodeToString(nobodys)), Expires: now.UTC().Truncate(time.Second)}
 	return true, s.config.Store.Invite(ctx, account.User.Name, dead)
 }
 

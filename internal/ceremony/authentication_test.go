@@ -48,7 +48,7 @@ func TestAuthenticationProof(t *testing.T) {
 				account := w.account(ada.User)
 				want := enrolled
 				want.SignCount = a.Credentials()[0].SignCount
-				want.LastUsedAt = w.clock.Now()
+				want.LastUsedAt, want.LastUsedOn = w.clock.Now(), origin
 				want.LastCeremony = passkey.ChallengeID(challengeOf(t, options))
 				same(t, proof, ceremony.Proof{Passkey: want, Level: test.level, At: w.clock.Now(), Epoch: account.User.Epoch})
 				same(t, account.Passkeys, []passkey.Passkey{want})

@@ -62,7 +62,7 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 	var proof Proof
 	used, err := s.verifyAssertion(reply, record, account, purpose)
 	if err == nil {
-		proof, err = s.use(ctx, party.User, used, reply, record.ID, now)
+		proof, err = s.use(ctx, record, used, reply, now)
 	}
 	if err != nil {
 		if named, owned := account.Passkey(reply.credential); owned {
@@ -93,7 +93,7 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 		return passkey.Passkey{}, passkey.ChallengeUsed
 	case p.BackupEligible != a.flags.HasBackupEligible(): // step 19
 		return passkey.Passkey{}, passkey.BackupFlagsInconsistent
-	case provedLevel(a.flags) < neededLevel(account, purpose): // step 5: it was not offered
+	case p.Bounded(provedLevel(a.flags)) < neededLevel(account, purpose): // step 5: it was not offered
 		return passkey.Passkey{}, passkey.LevelUnreachable
 	case len(a.userHandle) > 0 && !bytes.Equal(a.userHandle, account.User.Handle): // step 6
 		return passkey.Passkey{}, passkey.UserHandleMismatch
@@ -115,24 +115,24 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 
 // use records the use of a passkey and makes the proof of it. WebAuthn L3 §7.2 steps 22 and 24: go-webauthn only warns
 // about a sign count that did not rise.
-func (s *Service) use(ctx context.Context, user string, p passkey.Passkey, a assertion, ceremony string, now time.Time) (Proof, error) {
+func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.Passkey, a assertion, now time.Time) (Proof, error) {
 	lenient := s.config.CounterWarn && p.BackupEligible
 	regress := (p.SignCount > 0 || a.signCount > 0) && a.signCount <= p.SignCount
 	if regress && !lenient {
 		return Proof{}, passkey.CounterRegressed
 	}
 	use := passkey.Use{
-		ID: p.ID, Ceremony: ceremony, SignCount: a.signCount, BackedUp: a.flags.HasBackupState(), At: now, AllowReset: regress,
+		ID: p.ID, Ceremony: record.ID, SignCount: a.signCount, BackedUp: a.flags.HasBackupState(), At: now, On: record.Origin, AllowReset: regress,
 	}
-	err := s.config.Store.Use(ctx, user, use)
+	err := s.config.Store.Use(ctx, record.User, use)
 	if lenient && !regress && errors.Is(err, passkey.CounterRegressed) { // another assertion came between
 		regress, use.AllowReset = true, true
-		err = s.config.Store.Use(ctx, user, use)
+		err = s.config.Store.Use(ctx, record.User, use)
 	}
 	if err != nil {
 		return Proof{}, err
 	}
 	p.SignCount = max(p.SignCount, a.signCount)
-	p.BackedUp, p.LastUsedAt, p.LastCeremony = use.BackedUp, now, ceremony
-	return Proof{Passkey: p, Level: provedLevel(a.flags), At: now, Regress: regress}, nil
+	p.BackedUp, p.LastUsedAt, p.LastUsedOn, p.LastCeremony = use.BackedUp, now, use.On, use.Ceremony
+	return Proof{Passkey: p, Level: p.Bounded(provedLevel(a.flags)), At: now, Regress: regress}, nil
 }

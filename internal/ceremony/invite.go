@@ -31,9 +31,9 @@ func (s *Service) Invite(ctx context.Context, user string, lasts time.Duration) 
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	code = passkey.InvitationCode(base32.StdEncoding.EncodeToString(secret))
+	code = passkey.PrintCode(base32.StdEncoding.EncodeToString(secret))
 	expires = s.config.Now().Add(lasts).UTC().Truncate(time.Second)
-	if err := s.config.Store.Invite(ctx, user, passkey.Invitation{ID: passkey.InvitationID(code), Expires: expires}); err != nil {
+	if err := s.config.Store.Invite(ctx, user, passkey.Invitation{ID: passkey.CodeID(code), Expires: expires}); err != nil {
 		return "", time.Time{}, fmt.Errorf("inviting: %w", err)
 	}
 	return code, expires, nil

@@ -265,11 +265,11 @@ func (f *faulty) Remove(ctx context.Context, next passkey.User, id []byte) error
 	return f.Store.Remove(ctx, next, id)
 }
 
-func (f *faulty) Revoke(ctx context.Context, next passkey.User) error {
+func (f *faulty) ChangeUser(ctx context.Context, next passkey.User) error {
 	if err := told(f.revoke); err != nil {
 		return err
 	}
-	return f.Store.Revoke(ctx, next)
+	return f.Store.ChangeUser(ctx, next)
 }
 
 // onFaulty puts a faulty store before the real one.

@@ -118,7 +118,7 @@ func (s *Service) Revoke(ctx context.Context, user string) error {
 		if account.User.Version == 0 {
 			return nil
 		}
-		return s.config.Store.Revoke(ctx, account.User.InEpoch(epoch))
+		return s.config.Store.ChangeUser(ctx, account.User.InEpoch(epoch))
 	})
 	if err != nil {
 		return fmt.Errorf("revoking grants: %w", err)

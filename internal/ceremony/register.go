@@ -47,7 +47,7 @@ func (s *Service) startInvited(ctx context.Context, party Party, name, invitatio
 	if err != nil {
 		return nil, err
 	}
-	record := passkey.Challenge{Action: passkey.Invited, Level: passkey.Verified, Name: name, Target: passkey.InvitationID(invitation)}
+	record := passkey.Challenge{Action: passkey.Invited, Level: passkey.Verified, Name: name, Target: passkey.CodeID(invitation)}
 	// Read first: whoever has a record keeps their user handle, and whoever guesses writes nothing.
 	account, err := s.config.Store.Account(ctx, party.User)
 	if err != nil {

@@ -35,8 +35,9 @@ type Store interface {
 	// Use records a successful authentication, atomically, only if the passkey's record is still there
 	// ([passkey.PasskeyUnknown] otherwise: an update must not bring a removed passkey back). The sign count must be
 	// higher than the stored one, or both 0; if not: [passkey.CounterRegressed], or with AllowReset the write goes
-	// through and the stored count stays what it was. A record whose LastCeremony is the use's ceremony already holds
-	// this very use: success, nothing changes.
+	// through and the stored count stays what it was. With LearnBackup the record's backup eligibility must be unknown, or
+	// what is learned ([passkey.BackupFlagsInconsistent] otherwise). A record whose LastCeremony is the use's ceremony already
+	// holds this very use: success, nothing changes.
 	Use(ctx context.Context, user string, use passkey.Use) error
 
 	// Register writes the user record and the new passkey in one transaction, only if the stored user record has version
@@ -60,7 +61,11 @@ type Store interface {
 	// Rename is. The credential id may be registered again afterwards.
 	Remove(ctx context.Context, next passkey.User, credentialID []byte) error
 
-	// Revoke writes the user record with its new epoch, conditioned as Register is. For a user never seen it would make the
-	// record and so close first use: callers must not ask for that.
-	Revoke(ctx context.Context, next passkey.User) error
+	// ChangeUser writes the user record alone, conditioned as Register is: another epoch, other recovery codes. For a user
+	// never seen it would make the record and so close first use: callers must not ask for that.
+	ChangeUser(ctx context.Context, next passkey.User) error
+
+	// Erase deletes the record of a user without passkeys and their invitation, in one transaction, only if the stored record
+	// has this very version (no record for 0; [passkey.Conflict] otherwise). From then on the user was never seen.
+	Erase(ctx context.Context, user passkey.User) error
 }

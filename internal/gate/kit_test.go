@@ -439,9 +439,9 @@ func (s *faultyStore) bounded(ctx context.Context) {
 	}
 }
 
-func (s *faultyStore) Revoke(ctx context.Context, next passkey.User) error {
+func (s *faultyStore) ChangeUser(ctx context.Context, next passkey.User) error {
 	s.bounded(ctx)
-	return s.Store.Revoke(ctx, next)
+	return s.Store.ChangeUser(ctx, next)
 }
 
 func (s *faultyStore) err() error {

@@ -60,6 +60,8 @@ var answers = map[passkey.Refusal]answer{
 	passkey.InvitationInvalid:   {403, "This invitation is not valid", "It was used already, replaced by another one, or made for somebody else.", "Check it, or ask your administrators for a new one."},
 	passkey.InvitationExpired:   {403, "This invitation is too old", "An invitation works for a limited time.", "Ask your administrators for a new one."},
 	passkey.InvitationNeeded:    {403, "The first passkey needs an invitation", "A first passkey can't be registered here on your sign-in alone.", "Ask your administrators for an invitation."},
+	passkey.RecoveryCodeInvalid: {403, "This recovery code is not valid", "It was used already, replaced by new ones, or made for somebody else. Each works once.", "Check it, try another one of yours, or ask your administrators for an invitation."},
+	passkey.RecoveryOff:         {403, "Recovery codes are not used here", "The administrators have switched them off.", "Ask your administrators for an invitation."},
 	passkey.RegistrationClosed:  {403, "Registration is closed", "A passkey was registered for you before, so another one can't be registered on your sign-in alone.", "Use an existing passkey, or ask your administrators."},
 	passkey.AuthorizationNeeded: {403, "Confirm with an existing passkey first", "Adding or removing a passkey, and ending all confirmations, needs one that you have.", "Confirm with an existing passkey, then try again."},
 	passkey.AttestationInvalid:  {403, "The new passkey did not check out", "The answer of the device that made it is not valid.", "Try again, or use another device."},

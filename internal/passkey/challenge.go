@@ -29,22 +29,24 @@ func (k Kind) String() string {
 // Action is what a ceremony is for. A grant never stands in for an action (docs/rules.md, rule 9).
 type Action string
 
-// The actions. The first three are authentications, the others registrations.
+// The actions. The first four are authentications, the others registrations.
 const (
-	StepUp   Action = "step_up"   // earns a grant
-	Add      Action = "add"       // authorises registering another passkey
-	Remove   Action = "remove"    // authorises removing the target
-	FirstUse Action = "first_use" // registers the first passkey of a user, on the first factor alone
-	Another  Action = "another"   // registers another passkey, authorised by an Add
-	Invited  Action = "invited"   // registers a passkey, authorised by an invitation
+	StepUp    Action = "step_up"        // earns a grant
+	Add       Action = "add"            // authorises registering another passkey
+	Remove    Action = "remove"         // authorises removing the target
+	MakeCodes Action = "recovery_codes" // authorises making new recovery codes
+	FirstUse  Action = "first_use"      // registers the first passkey of a user, on the first factor alone
+	Another   Action = "another"        // registers another passkey, authorised by an Add
+	Invited   Action = "invited"        // registers a passkey, authorised by an invitation
+	Recovered Action = "recovered"      // registers a passkey, authorised by a recovery code
 )
 
 // Kind returns the ceremony that an action needs.
 func (a Action) Kind() Kind {
 	switch a {
-	case StepUp, Add, Remove:
+	case StepUp, Add, Remove, MakeCodes:
 		return Authentication
-	case FirstUse, Another, Invited:
+	case FirstUse, Another, Invited, Recovered:
 		return Registration
 	}
 	return 0
@@ -58,7 +60,7 @@ type Challenge struct {
 	RPID    string
 	User    string // who started it; nobody else can finish it
 	Action  Action
-	Target  string // [ShortID] of the passkey that a Remove is about, or that authorised an Another; [InvitationID] for an Invited
+	Target  string // [ShortID] of the passkey that a Remove is about, or that authorised an Another; [CodeID] for an Invited or a Recovered
 	Level   Level  // what the ceremony must at least prove
 	Origin  string // the one origin it may be finished on
 	Browser Digest // digest of the browser's ceremony cookie

@@ -13,12 +13,12 @@ import (
 // existing passkey. A user has one at a time. Like a challenge it is stored without the secret: whoever presents the code
 // finds the record, and a reader of the store learns nothing to present.
 type Invitation struct {
-	ID      string    // see [InvitationID]; "" for none
+	ID      string    // see [CodeID]; "" for none
 	Expires time.Time // it is dead at this instant, not after it
 }
 
-// InvitationCode returns a code as people read it: in groups of four.
-func InvitationCode(letters string) string {
+// PrintCode returns a code as people read it: in groups of four.
+func PrintCode(letters string) string {
 	var groups []string
 	for group := range slices.Chunk([]byte(letters), 4) {
 		groups = append(groups, string(group))
@@ -26,18 +26,20 @@ func InvitationCode(letters string) string {
 	return strings.Join(groups, "-")
 }
 
-// InvitationID returns the id of an invitation's code: 43 base64url characters, the SHA-256 of its letters. How they are
-// grouped, and whether they are upper case, is how somebody typed them.
-func InvitationID(code string) string {
-	letters := strings.Map(func(r rune) rune {
+// lettersOf returns the letters of a code. How they are grouped, and whether they are upper case, is how somebody typed them.
+func lettersOf(code string) string {
+	return strings.Map(func(r rune) rune {
 		if r == '-' || unicode.IsSpace(r) {
 			return -1
 		}
 		return unicode.ToUpper(r)
 	}, code)
-	sum := sha256.Sum256([]byte(letters))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
+
+// CodeID returns the id of an invitation's or a recovery code: 43 base64url characters, the SHA-256 of its letters.
+func CodeID(code string) string { return idOf(sha256.Sum256([]byte(lettersOf(code)))) }
+
+func idOf(digest Digest) string { return base64.RawURLEncoding.EncodeToString(digest[:]) }
 
 // Check tells why an invitation does not let somebody register who presents the code of this id, or nil.
 func (i Invitation) Check(id string, now time.Time) error {

@@ -28,12 +28,16 @@ type Passkey struct {
 	SignCount         uint32    // highest accepted; 0 when the authenticator keeps none
 	Transports        []string  // known transports only, sorted, without repeats
 	BackupEligible    bool      // may be synced; fixed at registration (WebAuthn L3 §7.2 step 19)
+	BackupUnknown     bool      // imported without that; BackupEligible is learned at the first use
 	BackedUp          bool      // is synced, as of the last ceremony
 	AAGUID            [16]byte  // the authenticator's model; a claim, never policy
 	AttestationFormat string    // for example "none" or "packed"
+	Trusted           bool      // the attestation chained to a trusted root when it was registered
+	MaxLevel          Level     // the highest level it may prove, whatever it is; zero: no bound
 	Name              string    // chosen by the user, see [CheckName]
 	CreatedAt         time.Time // when it was registered
 	LastUsedAt        time.Time // zero until it was used in an authentication
+	LastUsedOn        string    // the origin where that was; "" until then
 	LastCeremony      string    // the [Challenge] ID of the last ceremony that wrote this record
 }
 
@@ -46,13 +50,26 @@ func ShortID(credentialID []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// Reach returns the highest level a ceremony with this passkey can prove: [DeviceBound] unless it may be synced.
-// Every passkey was registered with user verification, so [Verified] is the least.
+// Reach returns the highest level a ceremony with this passkey can prove, as far as its record says. Every passkey was
+// registered with user verification, so [Verified] is the least, but for a lower MaxLevel. One whose backup eligibility is
+// not known counts as one that may be synced. For [Attested] more is needed than the record: the model must be trusted still.
 func (p Passkey) Reach() Level {
-	if p.BackupEligible {
-		return Verified
+	reach := DeviceBound
+	switch {
+	case p.BackupEligible || p.BackupUnknown:
+		reach = Verified
+	case p.Trusted:
+		reach = Attested
 	}
-	return DeviceBound
+	return p.Bounded(reach)
+}
+
+// Bounded returns a level, or the highest that this passkey may prove where that is lower.
+func (p Passkey) Bounded(level Level) Level {
+	if p.MaxLevel > 0 {
+		return min(level, p.MaxLevel)
+	}
+	return level
 }
 
 // Use is what one successful authentication changes in a passkey's record.
@@ -62,7 +79,12 @@ type Use struct {
 	SignCount  uint32    // as the authenticator signed it
 	BackedUp   bool      // as the authenticator signed it
 	At         time.Time // when it was verified
+	On         string    // the origin where it was
 	AllowReset bool      // let a sign count that did not rise pass (counter warn); the stored count stays the higher one
+
+	// LearnBackup makes BackupEligible known of a passkey that was imported without. Otherwise BackupEligible says nothing.
+	LearnBackup    bool
+	BackupEligible bool
 }
 
 // Digest is a SHA-256, used where the value itself must not be kept. The zero Digest stands for "none".

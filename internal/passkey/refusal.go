@@ -68,11 +68,13 @@ const (
 
 // Registering and managing passkeys.
 const (
-	RegistrationClosed  Refusal = "registration_closed"  // somebody registered a passkey for this user before
-	InvitationInvalid   Refusal = "invitation_invalid"   // not this user's, used up, or replaced by another
-	InvitationExpired   Refusal = "invitation_expired"   // too old
-	InvitationNeeded    Refusal = "invitation_needed"    // registration invite: the first passkey needs one
-	AuthorizationNeeded Refusal = "authorization_needed" // an existing passkey has to be used first
+	RegistrationClosed  Refusal = "registration_closed"   // somebody registered a passkey for this user before
+	InvitationInvalid   Refusal = "invitation_invalid"    // not this user's, used up, or replaced by another
+	InvitationExpired   Refusal = "invitation_expired"    // too old
+	InvitationNeeded    Refusal = "invitation_needed"     // registration invite: the first passkey needs one
+	RecoveryCodeInvalid Refusal = "recovery_code_invalid" // not this user's, used, or replaced by new ones
+	RecoveryOff         Refusal = "recovery_off"          // recovery_codes off
+	AuthorizationNeeded Refusal = "authorization_needed"  // an existing passkey has to be used first
 	AttestationInvalid  Refusal = "attestation_invalid"
 	AlgorithmRefused    Refusal = "algorithm_refused" // not one of ES256, EdDSA, RS256
 	KeyUnusable         Refusal = "key_unusable"      // off the curve, too short, of small order, or malformed

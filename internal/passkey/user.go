@@ -28,6 +28,7 @@ type User struct {
 	Handle   []byte // WebAuthn user handle, 64 random bytes
 	Epoch    Epoch
 	Passkeys []Ref
+	Recovery Recovery
 }
 
 // Ref is a passkey as the user record lists it: enough to decide limits and unique names without reading the passkeys.
@@ -157,6 +158,7 @@ func (u User) Named(credentialID []byte, name string) (listed, named bool) {
 func (u User) next() User {
 	u.Version++
 	u.Passkeys = slices.Clone(u.Passkeys)
+	u.Recovery.Codes = slices.Clone(u.Recovery.Codes)
 	return u
 }
 

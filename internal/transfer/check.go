@@ -15,8 +15,9 @@ const (
 	maxPasskeys   = 100  // as many as max_passkeys can allow
 	maxPublicKey  = 2048 // bytes; RSA with the longest modulus that a registration accepts takes 1100
 	maxTransports = 16
-	maxVersion    = 1 << 53 // more changes than anybody makes; the highest possible could not be followed by another
-	maxText       = 32      // bytes of an attestation format (WebAuthn L3 §8.1) or a transport
+	maxVersion    = 1 << 53     // more changes than anybody makes; the highest possible could not be followed by another
+	maxOrigin     = 8 + 253 + 6 // bytes: scheme, host, port
+	maxText       = 32          // bytes of an attestation format (WebAuthn L3 §8.1) or a transport
 )
 
 // checkAccount refuses what the gateway could not have made: such a record comes from a damaged or edited file, or from
@@ -34,6 +35,12 @@ func checkAccount(account passkey.Account) error {
 	}
 	if len(account.Passkeys) > maxPasskeys {
 		return fmt.Errorf("it has %d passkeys; %d are the most", len(account.Passkeys), maxPasskeys)
+	}
+	if account.User.Recovery.Valid() != nil {
+		return fmt.Errorf("recovery_codes are more than %d, repeated, or without a date", passkey.RecoveryCodes)
+	}
+	if at := account.User.Recovery.MadeAt; !at.IsZero() && !goodYear(at.UTC().Year()) {
+		return errors.New("recovery_made_at is out of range")
 	}
 	ids, names := map[string]bool{}, map[string]bool{}
 	for i, p := range account.Passkeys {
@@ -63,7 +70,9 @@ func checkPasskey(p passkey.Passkey) error {
 		return fmt.Errorf("public_key has %d bytes, not 1 to %d", len(p.PublicKey), maxPublicKey)
 	case !goodTransports(p.Transports):
 		return errors.New("transports are too many, not sorted, repeated, or no plain words")
-	case p.BackedUp && !p.BackupEligible:
+	case p.BackupUnknown && p.BackupEligible:
+		return errors.New("it is backup eligible though that is not known")
+	case p.BackedUp && !p.BackupEligible && !p.BackupUnknown:
 		return errors.New("it is backed up though it is not backup eligible")
 	case !isWord(p.AttestationFormat) && p.AttestationFormat != "":
 		return errors.New("attestation_format is no plain word")
@@ -73,6 +82,8 @@ func checkPasskey(p passkey.Passkey) error {
 		return errors.New("created_at is out of range")
 	case !p.LastUsedAt.IsZero() && !goodYear(p.LastUsedAt.UTC().Year()):
 		return errors.New("last_used_at is out of range")
+	case p.LastUsedOn != "" && (p.LastUsedAt.IsZero() || len(p.LastUsedOn) > maxOrigin || !isPrintable(p.LastUsedOn)):
+		return errors.New("last_used_on is no origin, or stands without last_used_at")
 	case !isCeremony(p.LastCeremony):
 		return errors.New("last_ceremony is no ceremony's id")
 	}
@@ -90,7 +101,11 @@ func goodTransports(transports []string) bool {
 
 // isWord tells whether text is a WebAuthn identifier: visible ASCII without what would need an escape.
 func isWord(text string) bool {
-	return text != "" && len(text) <= maxText && !strings.ContainsFunc(text, func(r rune) bool {
+	return text != "" && len(text) <= maxText && isPrintable(text)
+}
+
+func isPrintable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool {
 		return r <= ' ' || r > '~' || r == '"' || r == '\\'
 	})
 }
@@ -102,4 +117,16 @@ func isCeremony(text string) bool {
 	}
 	value, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	return err == nil && len(value) == 32 && base64.RawURLEncoding.EncodeToString(value) == text
+}
+
+// optionalLevel reads a level that may be missing.
+func optionalLevel(text string) (passkey.Level, error) {
+	if text == "" {
+		return 0, nil
+	}
+	level, err := passkey.ParseLevel(text)
+	if err != nil {
+		return 0, errors.New("max_level is no level")
+	}
+	return level, nil
 }

@@ -32,6 +32,9 @@ type userLine struct {
 	Version  uint64        `json:"version"`
 	Handle   base64url     `json:"handle"`
 	Passkeys []passkeyLine `json:"passkeys"`
+
+	RecoveryCodes  []base64url `json:"recovery_codes,omitempty"` // digests
+	RecoveryMadeAt instant     `json:"recovery_made_at,omitzero"`
 }
 
 type passkeyLine struct {
@@ -46,7 +49,11 @@ type passkeyLine struct {
 	Name              string    `json:"name"`
 	CreatedAt         instant   `json:"created_at"`
 	LastUsedAt        instant   `json:"last_used_at,omitzero"`
+	LastUsedOn        string    `json:"last_used_on,omitempty"`
 	LastCeremony      string    `json:"last_ceremony"`
+	BackupUnknown     bool      `json:"backup_unknown,omitempty"`
+	Trusted           bool      `json:"trusted,omitempty"`
+	MaxLevel          string    `json:"max_level,omitempty"`
 }
 
 type closingLine struct {
@@ -90,14 +97,19 @@ func encodeUser(account passkey.Account) ([]byte, error) {
 			ID: p.ID, PublicKey: p.PublicKey, SignCount: p.SignCount, Transports: append([]string{}, p.Transports...),
 			BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, AAGUID: p.AAGUID, AttestationFormat: p.AttestationFormat,
 			Name: p.Name, CreatedAt: instant{p.CreatedAt.UTC()}, LastUsedAt: instant{p.LastUsedAt.UTC()}, LastCeremony: p.LastCeremony,
+			LastUsedOn: p.LastUsedOn, BackupUnknown: p.BackupUnknown, Trusted: p.Trusted, MaxLevel: p.MaxLevel.String(),
 		})
 	}
+	for _, code := range account.User.Recovery.Codes {
+		line.RecoveryCodes = append(line.RecoveryCodes, code[:])
+	}
+	line.RecoveryMadeAt = instant{account.User.Recovery.MadeAt.UTC()}
 	return encode(line)
 }
 
 // decodeUser is the inverse of encodeUser. The account has no epoch; its list follows from the passkeys.
 func decodeUser(text []byte, o strictjson.Object) (passkey.Account, error) {
-	if err := checkMembers(o, userMembers); err != nil {
+	if err := checkMembers(o, userMembers, "recovery_codes", "recovery_made_at"); err != nil {
 		return passkey.Account{}, err
 	}
 	var passkeys []strictjson.Object
@@ -105,7 +117,7 @@ func decodeUser(text []byte, o strictjson.Object) (passkey.Account, error) {
 		return passkey.Account{}, errors.New("passkeys is no array of objects")
 	}
 	for i, p := range passkeys {
-		if err := checkMembers(p, passkeyMembers, "last_used_at"); err != nil {
+		if err := checkMembers(p, passkeyMembers, "last_used_at", "last_used_on", "backup_unknown", "trusted", "max_level"); err != nil {
 			return passkey.Account{}, fmt.Errorf("passkey %d: %w", i+1, err)
 		}
 	}
@@ -114,15 +126,27 @@ func decodeUser(text []byte, o strictjson.Object) (passkey.Account, error) {
 		return passkey.Account{}, mistyped(err)
 	}
 	account := passkey.Account{User: passkey.User{Name: line.User, Version: line.Version, Handle: line.Handle}}
-	for _, p := range line.Passkeys {
+	account.User.Recovery.MadeAt = line.RecoveryMadeAt.Time
+	for _, code := range line.RecoveryCodes {
+		if len(code) != len(passkey.Digest{}) {
+			return passkey.Account{}, errors.New("a recovery code is no SHA-256")
+		}
+		account.User.Recovery.Codes = append(account.User.Recovery.Codes, passkey.Digest(code))
+	}
+	for i, p := range line.Passkeys {
 		if len(p.Transports) == 0 {
 			p.Transports = nil
+		}
+		maxLevel, err := optionalLevel(p.MaxLevel)
+		if err != nil {
+			return passkey.Account{}, fmt.Errorf("passkey %d: %w", i+1, err)
 		}
 		account.User.Passkeys = append(account.User.Passkeys, passkey.Ref{ID: p.ID, Folded: passkey.FoldName(p.Name)})
 		account.Passkeys = append(account.Passkeys, passkey.Passkey{
 			ID: p.ID, PublicKey: p.PublicKey, SignCount: p.SignCount, Transports: p.Transports,
 			BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, AAGUID: p.AAGUID, AttestationFormat: p.AttestationFormat,
 			Name: p.Name, CreatedAt: p.CreatedAt.Time, LastUsedAt: p.LastUsedAt.Time, LastCeremony: p.LastCeremony,
+			LastUsedOn: p.LastUsedOn, BackupUnknown: p.BackupUnknown, Trusted: p.Trusted, MaxLevel: maxLevel,
 		})
 	}
 	again, err := encodeUser(account)

@@ -134,7 +134,7 @@ func TestRefused(t *testing.T) {
 		{edit(`"version":3`, `"version":3,"Version":4`), "line 2: a member named twice"},
 		{edit(`"sign_count"`, `"sign_count":1,"sign_count"`), "line 2: a member named twice"},
 		{edit(`"version":3`, `"version":3,"epoch":"AAAAAAAAAAAAAAAAAAAAAA"`), `line 2: it has a member that this Stepgate does not know: "epoch"`},
-		{edit(`"backed_up":true`, `"backed_up":true,"trusted":true`), `line 2: passkey 1: it has a member that this Stepgate does not know: "trusted"`},
+		{edit(`"backed_up":true`, `"backed_up":true,"unheard_of":true`), `line 2: passkey 1: it has a member that this Stepgate does not know: "unheard_of"`},
 		{edit(`"user":"bob"`, `"user":"bob","users":1`), "line 3: it has a member that this Stepgate does not know"},
 		// Types and ranges.
 		{edit(`"version":3`, `"version":"3"`), "line 2: version has the wrong type"},

@@ -104,9 +104,9 @@ func (s *Store) Remove(ctx context.Context, next passkey.User, credentialID []by
 	})
 }
 
-// Revoke implements [ceremony.Store]. For a user never seen it makes the record, which closes first use.
-func (s *Store) Revoke(ctx context.Context, next passkey.User) error {
-	return s.update(ctx, "revoking grants", func(t tx) error {
+// ChangeUser implements [ceremony.Store]. For a user never seen it makes the record, which closes first use.
+func (s *Store) ChangeUser(ctx context.Context, next passkey.User) error {
+	return s.update(ctx, "changing user", func(t tx) error {
 		before, err := t.before(next)
 		if err != nil {
 			return err
@@ -115,6 +115,26 @@ func (s *Store) Revoke(ctx context.Context, next passkey.User) error {
 			return err
 		}
 		return t.putUser(next)
+	})
+}
+
+// Erase implements [ceremony.Store].
+func (s *Store) Erase(ctx context.Context, user passkey.User) error {
+	return s.update(ctx, "erasing user", func(t tx) error {
+		before, err := t.user(user.Name)
+		if err != nil {
+			return err
+		}
+		if before.Version != user.Version {
+			return passkey.Conflict
+		}
+		if len(before.Passkeys) > 0 {
+			return errList
+		}
+		if err := t.bucket.Delete(t.userKey(user.Name)); err != nil {
+			return err
+		}
+		return t.bucket.Delete(t.invitationKey(user.Name))
 	})
 }
 

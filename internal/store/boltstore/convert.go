@@ -18,9 +18,14 @@ func (t tx) encodeUser(u passkey.User) ([]byte, error) {
 	for _, r := range u.Passkeys {
 		refs = append(refs, refRecord{ID: r.ID, Folded: []byte(r.Folded)})
 	}
+	var codes [][]byte
+	for _, code := range u.Recovery.Codes {
+		codes = append(codes, code[:])
+	}
 	return encode(userRecord{
 		V: recordVersion, RPID: t.rpID, User: []byte(u.Name),
 		Version: u.Version, Handle: u.Handle, Epoch: u.Epoch[:], Passkeys: refs,
+		RecoveryCodes: codes, RecoveryMadeAt: u.Recovery.MadeAt.UTC(),
 	})
 }
 
@@ -42,6 +47,17 @@ func (t tx) decodeUser(data []byte, name string) (passkey.User, error) {
 		}
 		u.Passkeys = append(u.Passkeys, passkey.Ref{ID: ref.ID, Folded: string(ref.Folded)})
 	}
+	u.Recovery.MadeAt = r.RecoveryMadeAt
+	for _, code := range r.RecoveryCodes {
+		var digest passkey.Digest
+		if !fixed(digest[:], code) {
+			return passkey.User{}, errMalformed
+		}
+		u.Recovery.Codes = append(u.Recovery.Codes, digest)
+	}
+	if err := u.Recovery.Valid(); err != nil {
+		return passkey.User{}, errMalformed
+	}
 	return u, nil
 }
 
@@ -51,6 +67,7 @@ func (t tx) encodePasskey(user string, p passkey.Passkey) ([]byte, error) {
 		ID: p.ID, PublicKey: p.PublicKey, SignCount: p.SignCount, Transports: p.Transports,
 		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, AAGUID: p.AAGUID[:], AttestationFormat: p.AttestationFormat,
 		Name: []byte(p.Name), CreatedAt: p.CreatedAt.UTC(), LastUsedAt: p.LastUsedAt.UTC(), LastCeremony: p.LastCeremony,
+		BackupUnknown: p.BackupUnknown, Trusted: p.Trusted, MaxLevel: p.MaxLevel.String(), LastUsedOn: p.LastUsedOn,
 	})
 }
 
@@ -66,6 +83,12 @@ func (t tx) decodePasskey(data []byte, user string) (passkey.Passkey, error) {
 		ID: r.ID, PublicKey: r.PublicKey, SignCount: r.SignCount, Transports: r.Transports,
 		BackupEligible: r.BackupEligible, BackedUp: r.BackedUp, AttestationFormat: r.AttestationFormat,
 		Name: string(r.Name), CreatedAt: r.CreatedAt, LastUsedAt: r.LastUsedAt, LastCeremony: r.LastCeremony,
+		BackupUnknown: r.BackupUnknown, Trusted: r.Trusted, LastUsedOn: r.LastUsedOn,
+	}
+	if r.MaxLevel != "" {
+		if p.MaxLevel, err = passkey.ParseLevel(r.MaxLevel); err != nil {
+			return passkey.Passkey{}, errMalformed
+		}
 	}
 	if len(r.ID) == 0 || len(r.PublicKey) == 0 || r.CreatedAt.IsZero() || !fixed(p.AAGUID[:], r.AAGUID) {
 		return passkey.Passkey{}, errMalformed

@@ -23,6 +23,9 @@ type userRecord struct {
 	Handle   []byte      `json:"handle"`
 	Epoch    []byte      `json:"epoch"`
 	Passkeys []refRecord `json:"passkeys"`
+
+	RecoveryCodes  [][]byte  `json:"recovery_codes,omitempty"`
+	RecoveryMadeAt time.Time `json:"recovery_made_at,omitzero"`
 }
 
 type refRecord struct {
@@ -46,6 +49,11 @@ type passkeyRecord struct {
 	CreatedAt         time.Time `json:"created_at"`
 	LastUsedAt        time.Time `json:"last_used_at,omitzero"`
 	LastCeremony      string    `json:"last_ceremony"`
+
+	BackupUnknown bool   `json:"backup_unknown,omitempty"`
+	Trusted       bool   `json:"trusted,omitempty"`
+	MaxLevel      string `json:"max_level,omitempty"`
+	LastUsedOn    string `json:"last_used_on,omitempty"`
 }
 
 type ownerRecord struct {

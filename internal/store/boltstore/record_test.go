@@ -110,12 +110,12 @@ func testUnreadable(t *testing.T, tag string, damage func(string) string) {
 	thief, _ := passkey.User{Name: "eve"}.Adding(ada)
 	calls := map[string]map[string]func() error{
 		"u": {
-			"Begin":    func() error { _, err := s.Begin(ctx, newChallenge("ada", "two")); return err },
-			"Account":  func() error { _, err := s.Account(ctx, "ada"); return err },
-			"Register": func() error { return s.Register(ctx, added, newPasskey("another")) },
-			"Rename":   func() error { return s.Rename(ctx, renamed, ada.ID, "renamed") },
-			"Remove":   func() error { return s.Remove(ctx, removed, ada.ID) },
-			"Revoke":   func() error { return s.Revoke(ctx, user.InEpoch(passkey.Epoch{1})) },
+			"Begin":      func() error { _, err := s.Begin(ctx, newChallenge("ada", "two")); return err },
+			"Account":    func() error { _, err := s.Account(ctx, "ada"); return err },
+			"Register":   func() error { return s.Register(ctx, added, newPasskey("another")) },
+			"Rename":     func() error { return s.Rename(ctx, renamed, ada.ID, "renamed") },
+			"Remove":     func() error { return s.Remove(ctx, removed, ada.ID) },
+			"ChangeUser": func() error { return s.ChangeUser(ctx, user.InEpoch(passkey.Epoch{1})) },
 		},
 		"p": {
 			"Begin":   func() error { _, err := s.Begin(ctx, newChallenge("ada", "two")); return err },

@@ -23,9 +23,15 @@ func (s *Store) Use(ctx context.Context, user string, use passkey.Use) error {
 		if !rose && !unkept && !use.AllowReset {
 			return passkey.CounterRegressed
 		}
+		if use.LearnBackup {
+			if !p.BackupUnknown && p.BackupEligible != use.BackupEligible {
+				return passkey.BackupFlagsInconsistent // another use was first, and learned otherwise
+			}
+			p.BackupUnknown, p.BackupEligible = false, use.BackupEligible
+		}
 		p.SignCount = max(p.SignCount, use.SignCount)
 		p.BackedUp = use.BackedUp
-		p.LastUsedAt = use.At
+		p.LastUsedAt, p.LastUsedOn = use.At, use.On
 		p.LastCeremony = use.Ceremony
 		return t.putPasskey(user, p)
 	})

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/stepgate/stepgate/internal/passkey"
 )
 
 // The attribute types that records are made of.
@@ -103,6 +105,27 @@ func (r *reading) flag(name string) bool {
 	return value.Value
 }
 
+// optionalFlag is of an attribute that is left out when it is false.
+func (r *reading) optionalFlag(name string) bool {
+	value, found := take[*types.AttributeValueMemberBOOL](r, name)
+	if !found {
+		return false
+	}
+	r.bad = r.bad || !value.Value
+	return value.Value
+}
+
+// optionalLevel is of an attribute that is left out where there is none.
+func (r *reading) optionalLevel(name string) passkey.Level {
+	value := r.optionalText(name)
+	if value == "" {
+		return 0
+	}
+	level, err := passkey.ParseLevel(value)
+	r.bad = r.bad || err != nil
+	return level
+}
+
 func (r *reading) number(name string, bits int) uint64 {
 	value, found := take[*types.AttributeValueMemberN](r, name)
 	if !found {
@@ -137,6 +160,16 @@ func (r *reading) list(name string) []types.AttributeValue {
 		r.bad = true
 		return nil
 	}
+	return value.Value
+}
+
+// optionalList is of an attribute that is left out when the list is empty.
+func (r *reading) optionalList(name string) []types.AttributeValue {
+	value, found := take[*types.AttributeValueMemberL](r, name)
+	if !found {
+		return nil
+	}
+	r.bad = r.bad || len(value.Value) == 0
 	return value.Value
 }
 

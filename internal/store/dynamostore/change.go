@@ -139,9 +139,9 @@ func (s *Store) Remove(ctx context.Context, next passkey.User, credentialID []by
 	})
 }
 
-// Revoke implements [ceremony.Store]. For a user never seen it makes the record, which closes first use.
-func (s *Store) Revoke(ctx context.Context, next passkey.User) error {
-	return s.within(ctx, "revoking grants", next.Name, func(ctx context.Context) error {
+// ChangeUser implements [ceremony.Store]. For a user never seen it makes the record, which closes first use.
+func (s *Store) ChangeUser(ctx context.Context, next passkey.User) error {
+	return s.within(ctx, "changing user", next.Name, func(ctx context.Context) error {
 		user, err := s.putUser(next, len(next.Passkeys))
 		if err != nil {
 			return err

@@ -93,7 +93,7 @@ func TestDamagedRecords(t *testing.T) {
 				next := user.InEpoch(passkey.Epoch{1})
 				removed, _ := user.Removing(p.ID)
 				if kind == "user" {
-					refused(t, "Revoke on a future version", s.Revoke(t.Context(), next), passkey.StoreUnavailable)
+					refused(t, "ChangeUser on a future version", s.ChangeUser(t.Context(), next), passkey.StoreUnavailable)
 					refused(t, "Remove on a future version", s.Remove(t.Context(), removed, p.ID), passkey.StoreUnavailable)
 				}
 				if kind == "passkey" {

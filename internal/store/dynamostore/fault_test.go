@@ -90,8 +90,8 @@ var writes = []write{
 		must(s.t, err)
 		return s.store.Remove(s.ctx, next, s.phone.ID)
 	}, func(s *scene) bool { return len(s.account().Passkeys) == 1 }},
-	{"Revoke", "TransactWriteItems", func(s *scene) error {
-		return s.store.Revoke(s.ctx, s.user.InEpoch(passkey.Epoch{7}))
+	{"ChangeUser", "TransactWriteItems", func(s *scene) error {
+		return s.store.ChangeUser(s.ctx, s.user.InEpoch(passkey.Epoch{7}))
 	}, func(s *scene) bool { return s.account().User.Epoch == passkey.Epoch{7} }},
 }
 
@@ -307,6 +307,6 @@ func (s *scene) userRecord() string {
 func TestEndlessConflict(t *testing.T) {
 	s := newScene(t)
 	s.proxy.Inject(faulttest.Fault{Kind: faulttest.Conflict})
-	refused(t, "Revoke", s.store.Revoke(t.Context(), s.user.InEpoch(passkey.Epoch{7})), passkey.Conflict)
+	refused(t, "ChangeUser", s.store.ChangeUser(t.Context(), s.user.InEpoch(passkey.Epoch{7})), passkey.Conflict)
 	refused(t, "Use", s.store.Use(t.Context(), "ada", passkey.Use{ID: s.laptop.ID, Ceremony: "x", SignCount: 11, At: now}), passkey.StoreUnavailable)
 }

@@ -133,9 +133,13 @@ func TestPolicyIsWhatGatewaysCall(t *testing.T) {
 			refused(t, "again", store.Remove(t.Context(), next, other.ID), passkey.PasskeyUnknown)
 			user = next
 		}},
-		{"Revoke", func() {
-			must(t, store.Revoke(t.Context(), user.InEpoch(passkey.Epoch{1})))
-			refused(t, "again", store.Revoke(t.Context(), user.InEpoch(passkey.Epoch{1})), passkey.Conflict)
+		{"ChangeUser", func() {
+			must(t, store.ChangeUser(t.Context(), user.InEpoch(passkey.Epoch{1})))
+			refused(t, "again", store.ChangeUser(t.Context(), user.InEpoch(passkey.Epoch{1})), passkey.Conflict)
+		}},
+		{"Erase", func() {
+			refused(t, "at another version", store.Erase(t.Context(), passkey.User{Name: "ada", Version: 99}), passkey.Conflict)
+			must(t, store.Erase(t.Context(), passkey.User{Name: "never seen"}))
 		}},
 		{"Invite", func() {
 			for range 2 {

@@ -56,6 +56,14 @@ func (s *Store) encodeUser(u passkey.User) attributes {
 		refs = append(refs, &types.AttributeValueMemberM{Value: attributes{"id": binary(ref.ID), "folded_name": text(ref.Folded)}})
 	}
 	item["passkeys"] = &types.AttributeValueMemberL{Value: refs}
+	if len(u.Recovery.Codes) > 0 {
+		codes := make([]types.AttributeValue, 0, len(u.Recovery.Codes))
+		for _, code := range u.Recovery.Codes {
+			codes = append(codes, binary(code[:]))
+		}
+		item["recovery_codes"] = &types.AttributeValueMemberL{Value: codes}
+	}
+	putInstant(item, "recovery_made_at", u.Recovery.MadeAt)
 	return item
 }
 
@@ -77,8 +85,19 @@ func (s *Store) decodeUser(item attributes, name string) (passkey.User, error) {
 			return passkey.User{}, err
 		}
 	}
+	u.Recovery.MadeAt = r.optionalInstant("recovery_made_at")
+	for _, element := range r.optionalList("recovery_codes") {
+		code, ok := element.(*types.AttributeValueMemberB)
+		if !ok || len(code.Value) != len(passkey.Digest{}) {
+			return passkey.User{}, errMalformed
+		}
+		u.Recovery.Codes = append(u.Recovery.Codes, passkey.Digest(code.Value))
+	}
 	if err := r.done(); err != nil {
 		return passkey.User{}, err
+	}
+	if u.Recovery.Valid() != nil {
+		return passkey.User{}, errMalformed
 	}
 	if u.Name != name {
 		return passkey.User{}, errMisplaced
@@ -114,10 +133,12 @@ func (s *Store) encodePasskey(user string, p passkey.Passkey) attributes {
 	putText(item, "attestation_format", p.AttestationFormat)
 	item["name"] = text(p.Name)
 	item["created_at"] = instant(p.CreatedAt)
-	if !p.LastUsedAt.IsZero() {
-		item["last_used_at"] = instant(p.LastUsedAt)
-	}
+	putInstant(item, "last_used_at", p.LastUsedAt)
+	putText(item, "last_used_on", p.LastUsedOn)
 	putText(item, "last_ceremony", p.LastCeremony)
+	putFlag(item, "backup_unknown", p.BackupUnknown)
+	putFlag(item, "trusted", p.Trusted)
+	putText(item, "max_level", p.MaxLevel.String())
 	return item
 }
 
@@ -137,7 +158,8 @@ func (s *Store) decodePasskey(item attributes, user string, id []byte) (passkey.
 		ID: r.binary("id"), PublicKey: r.binary("public_key"), SignCount: uint32(r.number("sign_count", 32)),
 		BackupEligible: r.flag("backup_eligible"), BackedUp: r.flag("backed_up"), AttestationFormat: r.optionalText("attestation_format"),
 		Name: r.text("name"), CreatedAt: r.instant("created_at"), LastUsedAt: r.optionalInstant("last_used_at"),
-		LastCeremony: r.optionalText("last_ceremony"),
+		LastCeremony: r.optionalText("last_ceremony"), LastUsedOn: r.optionalText("last_used_on"),
+		BackupUnknown: r.optionalFlag("backup_unknown"), Trusted: r.optionalFlag("trusted"), MaxLevel: r.optionalLevel("max_level"),
 	}
 	r.fixed("aaguid", p.AAGUID[:])
 	for _, element := range r.list("transports") {
@@ -239,6 +261,19 @@ func (s *Store) encodeImporting(u passkey.User, token string) attributes {
 func putText(item attributes, name, value string) {
 	if value != "" {
 		item[name] = text(value)
+	}
+}
+
+func putInstant(item attributes, name string, at time.Time) {
+	if !at.IsZero() {
+		item[name] = instant(at)
+	}
+}
+
+// putFlag leaves out what is false: the attribute came later than the record.
+func putFlag(item attributes, name string, value bool) {
+	if value {
+		item[name] = flag(true)
 	}
 }
 

@@ -3,6 +3,7 @@ package dynamostore
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -44,12 +45,29 @@ func (s *Store) use(ctx context.Context, user string, use passkey.Use, keep bool
 		condition += "sign_count < :count"
 		update += ", sign_count = :count"
 	}
+	values := attributes{
+		":v": number(recordVersion), ":id": binary(use.ID), ":count": number(use.SignCount),
+		":backed_up": flag(use.BackedUp), ":at": instant(use.At), ":ceremony": text(use.Ceremony),
+	}
+	var remove []string
+	if use.LearnBackup {
+		update += ", backup_eligible = :eligible"
+		condition += " AND (attribute_exists(backup_unknown) OR backup_eligible = :eligible)"
+		values[":eligible"] = flag(use.BackupEligible)
+		remove = append(remove, "backup_unknown")
+	}
+	if use.On != "" {
+		update += ", last_used_on = :on"
+		values[":on"] = text(use.On)
+	} else {
+		remove = append(remove, "last_used_on")
+	}
+	if len(remove) > 0 {
+		update += " REMOVE " + strings.Join(remove, ", ")
+	}
 	_, err = s.db.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: &s.db.passkeys, Key: key, UpdateExpression: &update, ConditionExpression: &condition,
-		ExpressionAttributeValues: attributes{
-			":v": number(recordVersion), ":id": binary(use.ID), ":count": number(use.SignCount),
-			":backed_up": flag(use.BackedUp), ":at": instant(use.At), ":ceremony": text(use.Ceremony),
-		},
+		ExpressionAttributeValues:           values,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 		ReturnConsumedCapacity:              s.db.capacity,
 	})
@@ -72,6 +90,9 @@ func (s *Store) use(ctx context.Context, user string, use passkey.Use, keep bool
 		return false, err
 	case isSame(p.LastCeremony, use.Ceremony):
 		return false, nil // this very use was written and its answer lost; judged as new, its count would not have risen
+	}
+	if use.LearnBackup && !p.BackupUnknown && p.BackupEligible != use.BackupEligible {
+		return false, passkey.BackupFlagsInconsistent // another use was first, and learned otherwise
 	}
 	rose := use.SignCount > p.SignCount || use.SignCount == 0 && p.SignCount == 0
 	if !rose && !use.AllowReset {

@@ -77,24 +77,24 @@ func testRemove(t *testing.T, s ceremony.Store) {
 	stored(t, s, enroll(t, s, "ada", laptop))
 }
 
-// "Revoke writes the user record with its new epoch, conditioned as Register is."
-func testRevoke(t *testing.T, s ceremony.Store) {
+// "ChangeUser writes the user record alone, conditioned as Register is."
+func testChangeUser(t *testing.T, s ceremony.Store) {
 	account := enroll(t, s, "ada", newPasskey("laptop"), newPasskey("phone"))
 	epoch := passkey.Epoch(sixteen("another epoch"))
 	next := account.User.InEpoch(epoch)
 	for _, version := range wrongVersions {
 		stale := next
 		stale.Version = version
-		refused(t, fmt.Sprintf("Revoke to version %d after 2", version), s.Revoke(t.Context(), stale), passkey.Conflict)
+		refused(t, fmt.Sprintf("ChangeUser to version %d after 2", version), s.ChangeUser(t.Context(), stale), passkey.Conflict)
 	}
 	stored(t, s, account)
-	accepted(t, "Revoke", s.Revoke(t.Context(), next))
+	accepted(t, "ChangeUser", s.ChangeUser(t.Context(), next))
 	account.User = next
 	stored(t, s, account)
 
 	// No record for version 1: it is made, and from then on nobody registers on the first factor alone.
 	first := passkey.User{Name: "bob"}.InEpoch(epoch)
-	accepted(t, "Revoke for a user never seen", s.Revoke(t.Context(), first))
+	accepted(t, "ChangeUser for a user never seen", s.ChangeUser(t.Context(), first))
 	stored(t, s, passkey.Account{User: first})
 }
 
@@ -119,7 +119,7 @@ func testChangeRace(t *testing.T, s ceremony.Store) {
 			}
 			return s.Rename(ctx, next, laptop.ID, fmt.Sprint("name ", i))
 		default:
-			return s.Revoke(ctx, u.InEpoch(passkey.Epoch{byte(i)}))
+			return s.ChangeUser(ctx, u.InEpoch(passkey.Epoch{byte(i)}))
 		}
 	})
 	want := map[string]int{"accepted": 1, string(passkey.Conflict): racers - 1}

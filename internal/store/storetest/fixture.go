@@ -58,6 +58,7 @@ func newPasskey(seed string) passkey.Passkey {
 		Name:              "Schlüssel ☂ 𝔸 <" + seed + ">",
 		CreatedAt:         now.Add(-time.Hour),
 		LastUsedAt:        now.Add(-time.Minute),
+		LastUsedOn:        "https://console.example.com",
 		LastCeremony:      passkey.ChallengeID([]byte("ceremony of " + seed)),
 	}
 }
@@ -76,6 +77,7 @@ func newUse(p passkey.Passkey, seed string, signCount uint32) passkey.Use {
 		SignCount: signCount,
 		BackedUp:  true,
 		At:        now,
+		On:        "https://console.example.com",
 	}
 }
 
@@ -190,13 +192,14 @@ func methods(s ceremony.Store, account passkey.Account, unused passkey.Challenge
 		"RegisterInvited": func(ctx context.Context) error {
 			return s.RegisterInvited(ctx, added, fresh, newInvitation("never").ID)
 		},
-		"Begin":    func(ctx context.Context) error { _, err := s.Begin(ctx, unused); return err },
-		"Consume":  func(ctx context.Context) error { _, _, err := s.Consume(ctx, claimOf(issued), now); return err },
-		"Account":  func(ctx context.Context) error { _, err := s.Account(ctx, user.Name); return err },
-		"Use":      func(ctx context.Context) error { return s.Use(ctx, user.Name, newUse(p, "never", p.SignCount+1)) },
-		"Register": func(ctx context.Context) error { return s.Register(ctx, added, fresh) },
-		"Rename":   func(ctx context.Context) error { return s.Rename(ctx, renamed, p.ID, "renamed") },
-		"Remove":   func(ctx context.Context) error { return s.Remove(ctx, removed, p.ID) },
-		"Revoke":   func(ctx context.Context) error { return s.Revoke(ctx, next) },
+		"Begin":      func(ctx context.Context) error { _, err := s.Begin(ctx, unused); return err },
+		"Consume":    func(ctx context.Context) error { _, _, err := s.Consume(ctx, claimOf(issued), now); return err },
+		"Account":    func(ctx context.Context) error { _, err := s.Account(ctx, user.Name); return err },
+		"Use":        func(ctx context.Context) error { return s.Use(ctx, user.Name, newUse(p, "never", p.SignCount+1)) },
+		"Register":   func(ctx context.Context) error { return s.Register(ctx, added, fresh) },
+		"Rename":     func(ctx context.Context) error { return s.Rename(ctx, renamed, p.ID, "renamed") },
+		"Remove":     func(ctx context.Context) error { return s.Remove(ctx, removed, p.ID) },
+		"ChangeUser": func(ctx context.Context) error { return s.ChangeUser(ctx, next) },
+		"Erase":      func(ctx context.Context) error { return s.Erase(ctx, passkey.User{Name: "erased", Version: 1}) },
 	}
 }

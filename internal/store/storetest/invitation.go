@@ -13,7 +13,7 @@ import (
 )
 
 func newInvitation(code string) passkey.Invitation {
-	return passkey.Invitation{ID: passkey.InvitationID(code), Expires: now.Add(24 * time.Hour)}
+	return passkey.Invitation{ID: passkey.CodeID(code), Expires: now.Add(24 * time.Hour)}
 }
 
 // "Invite stores an invitation for a user, who need not have a record, in the place of one that is there", and

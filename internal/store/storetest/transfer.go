@@ -320,7 +320,7 @@ func testImportedIsUsed(t *testing.T, s movable) {
 	accepted(t, "Removing", err)
 	accepted(t, "Remove", s.Remove(t.Context(), next, laptop.ID))
 	next = next.InEpoch(sixteen("revoked"))
-	accepted(t, "Revoke", s.Revoke(t.Context(), next))
+	accepted(t, "Revoke", s.ChangeUser(t.Context(), next))
 	stored(t, s, passkey.Account{User: next, Passkeys: []passkey.Passkey{phone, third}})
 	accepted(t, "Import with a passkey that was removed", s.Import(t.Context(), newAccount("bob", laptop)))
 }
