@@ -149,10 +149,7 @@ func gatewayDesk(ctx context.Context, cmd *cobra.Command, address, rpID string) 
 
 // storeDesk opens the store itself. What is changed is audited on standard error: no gateway sees it.
 func storeDesk(ctx context.Context, cmd *cobra.Command, app *App, configured Store, cleanup func()) (*desk, error) {
-	rpID, origins := app.RPID, app.Origins
-	if len(origins) == 0 {
-		origins = []string{"https://" + rpID}
-	}
+	rpID := app.RPID
 	opened, err := configured.Open(rpID, caddy.Log())
 	if err != nil {
 		cleanup()
@@ -173,7 +170,7 @@ func storeDesk(ctx context.Context, cmd *cobra.Command, app *App, configured Sto
 	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zap.InfoLevel) // as Caddy writes them
 	log := zap.New(lines).Named(string(new(Handler).CaddyModule().ID)).Named("audit")
 	return &desk{
-		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log, Require: app.Audit == "require"}, pages: accountPages(origins)},
+		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log, Require: app.Audit == "require"}, pages: accountPages(app.allOrigins())},
 		ctx:            ctx, cmd: cmd, close: release,
 	}, nil
 }

@@ -32,6 +32,7 @@ func init() {
 //			rp_id          <domain>
 //			rp_name        <name>
 //			origins        <origin...>
+//			related_origins <origin...>
 //			store          file [<path>] | dynamodb { … }
 //			grant_keys     <placeholder...>
 //			challenge_ttl  <duration>
@@ -54,6 +55,13 @@ type App struct {
 	// the scheme's own; lower case. Each must be https and lie within the RP ID; `http://localhost:<port>` is accepted
 	// for development. Default: `https://` and the RP ID.
 	Origins []string `json:"origins,omitempty"`
+
+	// Origins outside the RP ID that may use its passkeys all the same (WebAuthn Level 3, related origins). https, and each
+	// below a domain that can be registered; together with `origins` they have at most five different names before the
+	// public suffix (`example` of `example.co.uk`), which is all that browsers take. Browsers ask
+	// `https://<RP ID>/.well-known/webauthn` for the list: the gateway answers there without a first factor, if it serves
+	// that host. Not with the RP ID `localhost`. Default: none.
+	RelatedOrigins []string `json:"related_origins,omitempty"`
 
 	// Where passkeys and challenges are kept. Default: one file in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=stepgate.stores inline_key=module"`
@@ -131,23 +139,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.check(); err != nil {
 		return fmt.Errorf("stepgate: %w", err)
 	}
-	if len(a.Origins) == 0 {
-		a.Origins = []string{"https://" + a.RPID}
-	}
-	for _, origin := range a.Origins {
-		if err := gate.CheckOrigin(origin); err != nil {
-			return fmt.Errorf("stepgate: origins: %w", err)
-		}
-		if err := checkWithin(origin, a.RPID); err != nil {
-			return fmt.Errorf("stepgate: origins: %w", err)
-		}
+	if err := a.checkOrigins(); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
 	}
 	a.lag = defaultLag
 	if a.RevocationLag != nil {
 		a.lag = time.Duration(*a.RevocationLag)
 	}
 	a.service = ceremony.Config{
-		RPID: a.RPID, RPName: a.RPName, Origins: a.Origins, TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
+		RPID: a.RPID, RPName: a.RPName, Origins: a.allOrigins(), TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
 		InviteOnly: a.Registration == "invite",
 	}
 	if a.service.TTL == 0 {
@@ -307,7 +307,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	}
 	views := gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now)
 	views.Count = metrics.viewed
-	a.admin = &administrator{service: service, store: opened.Store, forget: views.Forget, audit: a.audit, pages: accountPages(a.Origins)}
+	a.admin = &administrator{service: service, store: opened.Store, forget: views.Forget, audit: a.audit, pages: accountPages(a.allOrigins())}
 	return &gate.Backend{
 		Ceremonies: watchedCeremonies{service, metrics}, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter, Views: views,
 	}, nil

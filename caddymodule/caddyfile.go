@@ -56,6 +56,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, &a.RPName)
 		case "origins":
 			err = someArgs(d, &a.Origins, gate.CheckOrigin)
+		case "related_origins":
+			err = someArgs(d, &a.RelatedOrigins, gate.CheckRelated)
 		case "grant_keys":
 			err = someArgs(d, &a.GrantKeys, checkKeyPlaceholder)
 		case "store":
@@ -75,10 +77,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, &a.Audit, checkAudit)
 		case "revocation_lag":
 			err = durationArg(d, &a.RevocationLag, checkLag)
-		case "related_origins":
-			err = d.Err(notBuilt("related_origins", "origins").Error())
 		default:
-			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, store, grant_keys, challenge_ttl, registration, max_passkeys, counter, audit and revocation_lag", word)
+			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, related_origins, store, grant_keys, challenge_ttl, registration, max_passkeys, counter, audit and revocation_lag", word)
 		}
 		if err != nil {
 			return err

@@ -65,21 +65,6 @@ func checkDomain(domain string) error {
 	return nil
 }
 
-// checkWithin refuses an origin whose passkeys browsers would refuse.
-func checkWithin(origin, rpID string) error {
-	if host := hostOf(origin); host != rpID && !strings.HasSuffix(host, "."+rpID) {
-		return fmt.Errorf("origin %q does not lie within rp_id %q: browsers would refuse its passkeys (origins outside need related_origins, which is not built yet in this version)", origin, rpID)
-	}
-	return nil
-}
-
-// hostOf returns the host of a well-formed origin, without its port. It is a domain: no address holds a colon.
-func hostOf(origin string) string {
-	_, host, _ := strings.Cut(origin, "://")
-	host, _, _ = strings.Cut(host, ":")
-	return host
-}
-
 // checkKeyPlaceholder never quotes the text: it may be the key.
 func checkKeyPlaceholder(text string) error {
 	inner, ok := strings.CutPrefix(text, "{")

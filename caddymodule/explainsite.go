@@ -16,10 +16,11 @@ func (s *settings) parseTarget(method, text string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is no request method", method)
 	}
 	if strings.HasPrefix(text, "/") {
-		if len(s.app.Origins) != 1 {
-			return nil, fmt.Errorf("say on which origin: %s", strings.Join(s.app.Origins, ", "))
+		origins := s.app.allOrigins()
+		if len(origins) != 1 {
+			return nil, fmt.Errorf("say on which origin: %s", strings.Join(origins, ", "))
 		}
-		text = s.app.Origins[0] + text
+		text = origins[0] + text
 	}
 	text, _, _ = strings.Cut(text, "#")
 	scheme, rest, found := strings.Cut(text, "://")
@@ -82,7 +83,7 @@ func (s *settings) find(u *url.URL) (found *server, notes []string, err error) {
 		}
 	}
 	// An origin that nothing here listens for: a load balancer's, or a mapped port.
-	if slices.Contains(s.app.Origins, u.Scheme+"://"+u.Host) {
+	if slices.Contains(s.app.allOrigins(), u.Scheme+"://"+u.Host) {
 		var candidates []*server
 		for _, srv := range s.servers {
 			if (!srv.secure || u.Scheme == "https") && slices.ContainsFunc(srv.sites, func(st *site) bool { return len(st.gates) > 0 && st.matches(u.Hostname()) }) {

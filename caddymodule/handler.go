@@ -141,7 +141,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("stepgate: %w", err)
 	}
 	h.gate, err = gate.New(gate.Config{
-		RPName: app.service.RPName, Origins: app.Origins, Longest: app.longestAge,
+		RPName: app.service.RPName, RPID: app.RPID, Origins: app.service.Origins, Longest: app.longestAge,
 		Path: h.Path, Rules: routes, Default: block,
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),

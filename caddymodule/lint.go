@@ -105,6 +105,7 @@ func (s *settings) check() checkReport {
 	l := &linter{settings: s}
 	l.options()
 	l.reachOrigins()
+	l.related()
 	for _, srv := range s.servers {
 		for _, st := range srv.sites {
 			l.site(st)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stepgate/stepgate/internal/gate"
 )
 
 // options looks at what is said once for all sites.
@@ -27,7 +29,11 @@ func (l *linter) options() {
 
 // reachOrigins holds origins and sites against each other.
 func (l *linter) reachOrigins() {
-	for _, origin := range l.app.Origins {
+	for _, origin := range l.app.allOrigins() {
+		word := "origins"
+		if slices.Contains(l.app.RelatedOrigins, origin) {
+			word = "related_origins"
+		}
 		u, err := url.Parse(origin + "/")
 		if err != nil {
 			continue
@@ -38,7 +44,7 @@ func (l *linter) reachOrigins() {
 			if !isNoSite(err) {
 				why = err.Error()
 			}
-			l.found("origin_unserved", warning, nil, nil, fmt.Sprintf("The origin %s: %s.", origin, why), "Add its site, or take it out of `origins`.")
+			l.found("origin_unserved", warning, nil, nil, fmt.Sprintf("The origin %s: %s.", origin, why), "Add its site, or take it out of `"+word+"`.")
 			continue
 		}
 		st := srv.siteOf(u.Hostname())
@@ -64,9 +70,9 @@ func (l *linter) reachOrigins() {
 			}
 			for _, host := range st.hosts {
 				wild := &site{server: srv, hosts: []string{host}}
-				if !strings.Contains(host, "{") && !slices.ContainsFunc(l.app.Origins, func(origin string) bool { return wild.matches(hostOf(origin)) }) {
+				if !strings.Contains(host, "{") && !slices.ContainsFunc(l.app.allOrigins(), func(origin string) bool { return wild.matches(gate.HostOf(origin)) }) {
 					l.found("host_without_origin", warning, st, nil, fmt.Sprintf("No origin names %s: every protected request there gets 421 origin_unknown.", host),
-						fmt.Sprintf("Add it: `origins %s https://%s`.", strings.Join(l.app.Origins, " "), host))
+						fmt.Sprintf("Add it: `%s`.", gate.OriginLine(l.app.RPID, l.app.allOrigins(), host)))
 				}
 			}
 		}

@@ -53,8 +53,8 @@ func (st *site) examples() (paths []string) {
 
 // exampleHost returns a host whose requests go to a site: one that an origin names where there is one.
 func (l *linter) exampleHost(st *site) string {
-	for _, origin := range l.app.Origins {
-		if st.matches(hostOf(origin)) && st.server.siteOf(hostOf(origin)) == st {
+	for _, origin := range l.app.allOrigins() {
+		if st.matches(gate.HostOf(origin)) && st.server.siteOf(gate.HostOf(origin)) == st {
 			_, host, _ := strings.Cut(origin, "://")
 			return host
 		}
@@ -62,20 +62,25 @@ func (l *linter) exampleHost(st *site) string {
 	if len(st.hosts) > 0 {
 		return strings.ReplaceAll(st.hosts[0], "*", "x")
 	}
-	return hostOf(l.app.Origins[0])
+	return gate.HostOf(l.app.Origins[0])
 }
 
 // ways follows a request of somebody who is signed in, on each way that it can take.
 func (l *linter) ways(st *site, path string, answers map[string]bool, left *int) []*run {
-	if *left <= 0 {
-		return nil
-	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
 		return nil
 	}
 	u.Scheme, u.Host = "https", l.exampleHost(st)
-	x := l.follow(asked{server: st.server, method: http.MethodGet, url: u, user: "somebody", trusted: true}, answers)
+	return l.waysOf(asked{server: st.server, method: http.MethodGet, url: u, user: "somebody", trusted: true}, answers, left)
+}
+
+// waysOf follows a request on each way that it can take.
+func (l *linter) waysOf(in asked, answers map[string]bool, left *int) []*run {
+	if *left <= 0 {
+		return nil
+	}
+	x := l.follow(in, answers)
 	if x.open == nil {
 		*left--
 		return []*run{x}
@@ -84,7 +89,7 @@ func (l *linter) ways(st *site, path string, answers map[string]bool, left *int)
 	for _, answer := range []bool{true, false} {
 		with := maps.Clone(answers)
 		with[x.open.key] = answer
-		all = append(all, l.ways(st, path, with, left)...)
+		all = append(all, l.waysOf(in, with, left)...)
 	}
 	return all
 }

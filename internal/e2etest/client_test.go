@@ -251,8 +251,12 @@ func (c *client) passkeys() (map[string]string, error) {
 
 // grants reports whether the answer sets a grant.
 func (r reply) grants() bool {
-	cookie := r.cookie("stepgate")
-	return cookie != "" && cookie != "stepgate=" // that clears it
+	for _, name := range []string{"stepgate", "__Host-stepgate"} {
+		if cookie := r.cookie(name); cookie != "" && cookie != name+"=" { // that clears it
+			return true
+		}
+	}
+	return false
 }
 
 // refused turns any answer but this refusal into an error. One that sets a grant is none.

@@ -33,7 +33,8 @@ const StoreBudget = 2500 * time.Millisecond
 // Config is what a gate works from. It is read-only once given to [New]. Zero values are the strictest.
 type Config struct {
 	RPName  string   // shown on the pages
-	Origins []string // canonical: scheme, host, and port unless it is the scheme's own
+	RPID    string   // for telling administrators which line an unknown host belongs into
+	Origins []string // those within the RP ID and the related ones; canonical: scheme, host, and port unless it is the scheme's own
 
 	Path            string      // the gateway's prefix; default /.stepgate
 	Rules           []Route     // tried in order; the first that matches decides

@@ -43,6 +43,7 @@ type world struct {
 	clock   *clocktest.Clock
 	audit   *events
 	meter   *tally
+	origins []string // of the ceremonies
 
 	mu       sync.Mutex
 	upstream []*http.Request
@@ -80,10 +81,10 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), meter: new(tally), store: &faultyStore{Store: db.For(rpID)}}
+	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), meter: new(tally), origins: []string{console, aws}, store: &faultyStore{Store: db.For(rpID)}}
 	w.backend = w.newBackend(5 * time.Second)
 	config := gate.Config{
-		RPName: "Example", Origins: []string{console, aws},
+		RPName: "Example", RPID: rpID, Origins: []string{console, aws},
 		Rules: []gate.Route{
 			openPath("/open"),
 			protectPath("/touch", policy.Demand{Level: passkey.Present, MaxAge: 15 * time.Minute}),
@@ -127,7 +128,7 @@ func (w *world) warningBackend() *gate.Backend {
 
 func (w *world) backendOf(config ceremony.Config, lag time.Duration) *gate.Backend {
 	w.t.Helper()
-	config.RPID, config.Origins, config.Store, config.Now = rpID, []string{console, aws}, w.store, w.clock.Now
+	config.RPID, config.Origins, config.Store, config.Now = rpID, w.origins, w.store, w.clock.Now
 	service, err := ceremony.New(config)
 	if err != nil {
 		w.t.Fatal(err)

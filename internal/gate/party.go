@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -55,18 +54,6 @@ func parseOrigin(text string) (*origin, error) {
 		o.hosts = []string{u.Host}
 	}
 	return o, nil
-}
-
-// originLine returns the line of configuration that would make a Host known.
-func (g *Gate) originLine(host string) string {
-	missing := "https://" + strings.ToLower(host)
-	if missing == "https://localhost" || strings.HasPrefix(missing, "https://localhost:") {
-		missing = "http" + strings.TrimPrefix(missing, "https")
-	}
-	if CheckOrigin(missing) != nil {
-		missing = "https://<this host>" // the Host is no name that could be configured
-	}
-	return "origins " + strings.Join(append(slices.Clone(g.cfg.Origins), missing), " ")
 }
 
 // CheckOrigin tells whether a text can be configured as an origin.

@@ -67,7 +67,7 @@ func (g *Gate) answer(x *exchange, refusal passkey.Refusal) {
 	a := answerFor(refusal)
 	line := ""
 	if refusal == passkey.OriginUnknown {
-		line = g.originLine(x.r.Host)
+		line = OriginLine(g.cfg.RPID, g.cfg.Origins, x.r.Host)
 	}
 	header := x.w.Header()
 	switch a.status {

@@ -55,7 +55,7 @@ func TestOriginHint(t *testing.T) {
 	alice := w.browser("alice")
 	for host, line := range map[string]string{
 		"New.example.com":   "`origins https://console.example.com https://aws.example.com https://new.example.com`",
-		"localhost:9000":    "http://localhost:9000`",
+		"localhost:9000":    "https://\\u003cthis host\\u003e`", // not within this RP ID
 		"<script>":          "https://\\u003cthis host\\u003e`",
 		"example.com:99999": "https://\\u003cthis host\\u003e`",
 	} {
