@@ -30,6 +30,7 @@ const (
 	CeremonyRefused   Kind = "ceremony_refused"   // a ceremony could not start, or failed
 	CloneSuspected    Kind = "clone_suspected"    // a sign count did not rise; Reason says whether it was let pass
 	PasskeyRegistered Kind = "passkey_registered" // Action first_use: on the first factor alone
+	BackupLearned     Kind = "backup_learned"     // an imported passkey was used, and it is known whether it may be synced; Level says what it reaches
 	PasskeyRenamed    Kind = "passkey_renamed"
 	PasskeyRemoved    Kind = "passkey_removed"
 	Invited           Kind = "passkey_invited" // an administrator lets the user register a passkey

@@ -27,10 +27,11 @@ type Purpose struct {
 // Proof is what a successful authentication proved.
 type Proof struct {
 	Passkey passkey.Passkey // as it is after the ceremony
-	Level   passkey.Level   // read from this assertion's flags
+	Level   passkey.Level   // read from this assertion's flags, within what the record allows
 	At      time.Time       // when it was verified
 	Epoch   passkey.Epoch   // the user's epoch when it was verified
 	Regress bool            // the sign count did not rise and counter warn let it pass: to be audited
+	Learned bool            // the passkey was imported, and its backup eligibility is known from this use on: to be audited
 }
 
 // Failed is an authentication that failed after the reply had named one of the user's passkeys. It says which one, for

@@ -15,6 +15,3 @@ func ParseClientData(text []byte) (kind, origin string, challenge []byte, crossO
 	c, challenge, err := parseClientData(text)
 	return string(c.kind), c.origin, challenge, c.crossOrigin, c.topOrigin, err
 }
-
-// CheckKey tells whether a COSE key may be registered.
-func CheckKey(key []byte) error { return checkKey(key) }

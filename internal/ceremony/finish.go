@@ -91,9 +91,9 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 		return passkey.Passkey{}, passkey.PasskeyUnknown
 	case p.LastCeremony == record.ID: // the store gave out a challenge twice: it must never, and this is where it would count
 		return passkey.Passkey{}, passkey.ChallengeUsed
-	case p.BackupEligible != a.flags.HasBackupEligible(): // step 19
+	case !p.BackupUnknown && p.BackupEligible != a.flags.HasBackupEligible(): // step 19
 		return passkey.Passkey{}, passkey.BackupFlagsInconsistent
-	case p.Bounded(provedLevel(a.flags)) < neededLevel(account, purpose): // step 5: it was not offered
+	case provedLevel(p, a.flags) < neededLevel(account, purpose): // step 5: it was not offered
 		return passkey.Passkey{}, passkey.LevelUnreachable
 	case len(a.userHandle) > 0 && !bytes.Equal(a.userHandle, account.User.Handle): // step 6
 		return passkey.Passkey{}, passkey.UserHandleMismatch
@@ -106,7 +106,9 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 	if !want.verified {
 		session.UserVerification = protocol.VerificationDiscouraged
 	}
-	user := libraryUser{name: account.User.Name, handle: account.User.Handle, passkeys: []passkey.Passkey{p}}
+	known := p
+	known.BackupEligible = a.flags.HasBackupEligible() // another one than the record's only where that does not know
+	user := libraryUser{name: account.User.Name, handle: account.User.Handle, passkeys: []passkey.Passkey{known}}
 	if _, err := s.library.ValidateLogin(user, session, a.parsed); err != nil {
 		return passkey.Passkey{}, passkey.SignatureInvalid // steps 20 and 21; all others were made above
 	}
@@ -114,7 +116,8 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 }
 
 // use records the use of a passkey and makes the proof of it. WebAuthn L3 §7.2 steps 22 and 24: go-webauthn only warns
-// about a sign count that did not rise.
+// about a sign count that did not rise. A passkey whose backup eligibility is not known learns it here, from the first
+// assertion that verifies, whatever that is for; this one still proves no more than [provedLevel] says.
 func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.Passkey, a assertion, now time.Time) (Proof, error) {
 	lenient := s.config.CounterWarn && p.BackupEligible
 	regress := (p.SignCount > 0 || a.signCount > 0) && a.signCount <= p.SignCount
@@ -123,7 +126,9 @@ func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.P
 	}
 	use := passkey.Use{
 		ID: p.ID, Ceremony: record.ID, SignCount: a.signCount, BackedUp: a.flags.HasBackupState(), At: now, On: record.Origin, AllowReset: regress,
+		LearnBackup: p.BackupUnknown, BackupEligible: p.BackupUnknown && a.flags.HasBackupEligible(),
 	}
+	level := provedLevel(p, a.flags)
 	err := s.config.Store.Use(ctx, record.User, use)
 	if lenient && !regress && errors.Is(err, passkey.CounterRegressed) { // another assertion came between
 		regress, use.AllowReset = true, true
@@ -134,5 +139,8 @@ func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.P
 	}
 	p.SignCount = max(p.SignCount, a.signCount)
 	p.BackedUp, p.LastUsedAt, p.LastUsedOn, p.LastCeremony = use.BackedUp, now, use.On, use.Ceremony
-	return Proof{Passkey: p, Level: p.Bounded(provedLevel(a.flags)), At: now, Regress: regress}, nil
+	if use.LearnBackup {
+		p.BackupUnknown, p.BackupEligible = false, use.BackupEligible
+	}
+	return Proof{Passkey: p, Level: level, At: now, Regress: regress, Learned: use.LearnBackup}, nil
 }

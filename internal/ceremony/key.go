@@ -35,6 +35,22 @@ const (
 	maxModulus = 8192 // bits; verifying takes time that grows with the square
 )
 
+// CheckKey refuses a credential public key that a registration would have refused, for passkeys that were registered
+// elsewhere: [passkey.KeyUnusable], [passkey.AlgorithmRefused].
+func CheckKey(key []byte) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	var members any
+	if err := decode.Unmarshal(key, &members); err != nil {
+		return unusable("no COSE key")
+	}
+	if shortest, err := encode.Marshal(members); err != nil || len(shortest) != len(key) {
+		return unusable("not in canonical CBOR")
+	}
+	return nil
+}
+
 // checkKey refuses a credential public key that nobody should be able to sign in with. go-webauthn looks at the key of
 // an attestation "none" only when it is used: it registers points off the curve and RSA-512, and verifies with RSA-1024
 // and with Ed25519 keys of small order, for which one constant signature is valid for every challenge.

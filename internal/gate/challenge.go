@@ -141,6 +141,10 @@ func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, proof ce
 		event.Kind = audit.CloneSuspected
 		recorded = g.record(event) && recorded
 	}
+	if proof.Learned {
+		event.Kind, event.Level = audit.BackupLearned, proof.Passkey.Reach().String()
+		recorded = g.record(event) && recorded
+	}
 	return recorded
 }
 
