@@ -39,6 +39,11 @@ type Account struct {
 
 	Uninvited bool          // the person could, but for registration invite
 	Timeout   time.Duration // how long a ceremony may take
+
+	KeepLast    bool       // the only passkey can't be removed
+	Recovery    bool       // there are recovery codes here
+	CodesLeft   int        // how many of the person's are left
+	CodesMadeAt *time.Time // nil: they never had any
 }
 
 // Passkey is one row of the account page. Its JSON form is the one of the account page's list (docs/http.md).
@@ -52,6 +57,7 @@ type Passkey struct {
 	Level          string     `json:"level"` // the highest it reaches
 	CreatedAt      time.Time  `json:"created_at"`
 	LastUsedAt     *time.Time `json:"last_used_at"` // nil: never
+	LastUsedOn     string     `json:"last_used_on"` // the origin where that was; "" for never
 }
 
 // Message is a page that only says something: a refusal, or what to do next.

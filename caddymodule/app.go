@@ -38,6 +38,9 @@ func init() {
 //			challenge_ttl  <duration>
 //			registration   first_use|invite
 //			max_passkeys   <number>
+//			keep_last
+//			recovery_codes on|off
+//			recovery_level verified|device_bound|attested
 //			counter        reject|warn
 //			audit          require
 //			revocation_lag <duration>
@@ -81,6 +84,17 @@ type App struct {
 
 	// How many passkeys a user may have, from 1 to 100. Default: 10.
 	MaxPasskeys int `json:"max_passkeys,omitempty"`
+
+	// Whether a user's only passkey can't be removed by its user. Default: it can, after a warning.
+	KeepLast bool `json:"keep_last,omitempty"`
+
+	// Whether people get recovery codes with their first passkey: `on` or `off`. Each lets its user register one passkey when
+	// they have none at hand. `off` makes codes useless that were made before. Default: `on`.
+	RecoveryCodes string `json:"recovery_codes,omitempty"`
+
+	// The highest level that a passkey may reach which was registered with a recovery code, and passkeys which that one adds:
+	// `verified`, `device_bound` or `attested`. It is noted with the passkey when it is registered. Default: `verified`.
+	RecoveryLevel string `json:"recovery_level,omitempty"`
 
 	// What happens when a passkey's sign count did not rise, as with a cloned one. `reject` refuses it; `warn` lets
 	// passkeys that may be synced pass, and records it. Default: `reject`.
@@ -148,7 +162,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.service = ceremony.Config{
 		RPID: a.RPID, RPName: a.RPName, Origins: a.allOrigins(), TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
-		InviteOnly: a.Registration == "invite",
+		InviteOnly: a.Registration == "invite", KeepLast: a.KeepLast, NoRecovery: a.RecoveryCodes == "off",
+	}
+	if a.RecoveryLevel != "" {
+		a.service.RecoveryLevel, _ = passkey.ParseLevel(a.RecoveryLevel) // checked
 	}
 	if a.service.TTL == 0 {
 		a.service.TTL = ceremony.DefaultTTL

@@ -71,6 +71,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, &a.Registration, checkRegistration)
 		case "max_passkeys":
 			err = numberArg(d, &a.MaxPasskeys, checkMaxPasskeys)
+		case "keep_last":
+			a.KeepLast, err = true, noArgs(d)
+		case "recovery_codes":
+			err = oneArg(d, &a.RecoveryCodes, checkRecoveryCodes)
+		case "recovery_level":
+			err = oneArg(d, &a.RecoveryLevel, checkRecoveryLevel)
 		case "counter":
 			err = oneArg(d, &a.Counter, checkCounter)
 		case "audit":
@@ -78,7 +84,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "revocation_lag":
 			err = durationArg(d, &a.RevocationLag, checkLag)
 		default:
-			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, related_origins, store, grant_keys, challenge_ttl, registration, max_passkeys, counter, audit and revocation_lag", word)
+			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, related_origins, store, grant_keys, challenge_ttl, registration, max_passkeys, keep_last, recovery_codes, recovery_level, counter, audit and revocation_lag", word)
 		}
 		if err != nil {
 			return err

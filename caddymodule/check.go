@@ -34,6 +34,15 @@ func (a *App) check() error {
 	if err := checkCounter(a.Counter); err != nil {
 		return fmt.Errorf("counter: %w", err)
 	}
+	if err := checkRecoveryCodes(a.RecoveryCodes); err != nil {
+		return fmt.Errorf("recovery_codes: %w", err)
+	}
+	if err := checkRecoveryLevel(a.RecoveryLevel); err != nil {
+		return fmt.Errorf("recovery_level: %w", err)
+	}
+	if a.RecoveryLevel != "" && a.RecoveryCodes == "off" {
+		return errors.New("recovery_level says what recovery codes reach, but recovery_codes is off: leave one of them out")
+	}
 	if err := checkAudit(a.Audit); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -103,6 +112,22 @@ func checkRegistration(how string) error {
 		return nil
 	}
 	return fmt.Errorf("%q: must be first_use or invite", how)
+}
+
+func checkRecoveryCodes(how string) error {
+	switch how {
+	case "", "on", "off":
+		return nil
+	}
+	return fmt.Errorf("%q: must be on or off", how)
+}
+
+func checkRecoveryLevel(level string) error {
+	switch level {
+	case "", "verified", "device_bound", "attested":
+		return nil
+	}
+	return fmt.Errorf("%q: must be verified, device_bound or attested", level)
 }
 
 func checkAudit(how string) error {

@@ -15,6 +15,8 @@ var eventNames = map[audit.Kind]string{
 	audit.PasskeyRegistered: "stepgate_passkey_registered",
 	audit.PasskeyRemoved:    "stepgate_passkey_removed",
 	audit.CloneSuspected:    "stepgate_clone_suspected",
+	audit.RecoveryCodeUsed:  "stepgate_recovery_code_used",
+	audit.RecoveryCodesMade: "stepgate_recovery_codes_made",
 	audit.Invited:           "stepgate_passkey_invited",
 }
 
@@ -45,6 +47,9 @@ func (r eventful) Record(e audit.Event) error {
 	data := map[string]any{
 		"user": e.User, "passkey": e.Passkey, "action": string(e.Action), "level": e.Level, "reason": string(e.Reason),
 		"client": e.Client, "host": e.Host, "request_id": e.RequestID,
+	}
+	if e.CodesLeft != nil {
+		data["codes_left"] = *e.CodesLeft
 	}
 	go r.events.Emit(r.ctx, name, data)
 	return err

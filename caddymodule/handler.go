@@ -146,6 +146,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
 		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
 		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys, InviteOnly: app.service.InviteOnly,
+		KeepLast: app.service.KeepLast, NoRecovery: app.service.NoRecovery,
 		Backend: app.backend, Audit: recorder, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
@@ -113,30 +114,41 @@ func (w watchedCeremonies) StartInvited(ctx context.Context, party ceremony.Part
 	return options, err
 }
 
+func (w watchedCeremonies) StartRecovered(ctx context.Context, party ceremony.Party, name, code string) (ceremony.Options, error) {
+	ctx, step := w.step(ctx, "start", passkey.Registration, passkey.Recovered)
+	options, err := w.Ceremonies.StartRecovered(ctx, party, name, code)
+	step.opened(err)
+	return options, err
+}
+
+// MakeCodes finishes a ceremony, and then makes recovery codes: what is refused after the ceremony is not its failure.
+func (w watchedCeremonies) MakeCodes(ctx context.Context, party ceremony.Party, authorization []byte) (ceremony.MadeCodes, error) {
+	ctx, step := w.step(ctx, "finish", passkey.Authentication, passkey.MakeCodes)
+	made, err := w.Ceremonies.MakeCodes(ctx, party, authorization)
+	if made.Authorized != nil {
+		step.finished(nil)
+	} else {
+		step.finished(err)
+	}
+	return made, err
+}
+
 // FinishRegistration does not know the action of a registration that is refused: only the challenge's record did.
 func (w watchedCeremonies) FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error) {
 	ctx, step := w.step(ctx, "finish", passkey.Registration, "")
 	registered, err := w.Ceremonies.FinishRegistration(ctx, party, name, credential)
-	switch {
-	case err != nil:
-	case registered.First:
-		step.action = passkey.FirstUse
-		w.meters.registered.WithLabelValues("true").Inc()
-	case registered.Invited:
-		step.action = passkey.Invited
-		w.meters.registered.WithLabelValues("false").Inc()
-	default:
-		step.action = passkey.Another
-		w.meters.registered.WithLabelValues("false").Inc()
+	if err == nil {
+		step.action = registered.Action
+		w.meters.registered.WithLabelValues(strconv.FormatBool(registered.Action == passkey.FirstUse)).Inc()
 	}
 	step.finished(err)
 	return registered, err
 }
 
 // Remove finishes a ceremony, and then removes a passkey: what is refused after the ceremony is not its failure.
-func (w watchedCeremonies) Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte) (ceremony.Removed, error) {
+func (w watchedCeremonies) Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte, last bool) (ceremony.Removed, error) {
 	ctx, step := w.step(ctx, "finish", passkey.Authentication, passkey.Remove)
-	removed, err := w.Ceremonies.Remove(ctx, party, shortID, authorization)
+	removed, err := w.Ceremonies.Remove(ctx, party, shortID, authorization, last)
 	if err == nil {
 		w.meters.removed.Inc()
 	}

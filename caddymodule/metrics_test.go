@@ -67,7 +67,7 @@ type fakeParts struct {
 	gate.Ceremonies
 	err        error
 	authorized *ceremony.Proof
-	first      bool
+	action     passkey.Action
 }
 
 func (f fakeParts) Start(context.Context, ceremony.Party, ceremony.Purpose) (ceremony.Options, error) {
@@ -83,10 +83,10 @@ func (f fakeParts) StartRegistration(context.Context, ceremony.Party, string, []
 }
 
 func (f fakeParts) FinishRegistration(context.Context, ceremony.Party, string, []byte) (ceremony.Registered, error) {
-	return ceremony.Registered{First: f.first}, f.err
+	return ceremony.Registered{Action: f.action}, f.err
 }
 
-func (f fakeParts) Remove(context.Context, ceremony.Party, string, []byte) (ceremony.Removed, error) {
+func (f fakeParts) Remove(context.Context, ceremony.Party, string, []byte, bool) (ceremony.Removed, error) {
 	return ceremony.Removed{Authorized: f.authorized}, f.err
 }
 
@@ -165,7 +165,11 @@ func TestLabelsAreClosed(t *testing.T) {
 func drive(ctx context.Context, m *meters, err error) {
 	proof := new(ceremony.Proof)
 	for _, authorized := range []*ceremony.Proof{nil, proof} {
-		watched := watchedCeremonies{fakeParts{err: err, authorized: authorized, first: authorized == nil}, m}
+		action := passkey.FirstUse
+		if authorized != nil {
+			action = passkey.Another
+		}
+		watched := watchedCeremonies{fakeParts{err: err, authorized: authorized, action: action}, m}
 		for _, action := range []passkey.Action{passkey.StepUp, passkey.Add, passkey.Remove, passkey.FirstUse, passkey.Another, "alice"} {
 			_, _ = watched.Start(ctx, ceremony.Party{}, ceremony.Purpose{Action: action})
 			_, _ = watched.Finish(ctx, ceremony.Party{}, ceremony.Purpose{Action: action}, nil)
@@ -173,7 +177,7 @@ func drive(ctx context.Context, m *meters, err error) {
 		_, _ = watched.StartRegistration(ctx, ceremony.Party{}, "", nil)
 		_, _ = watched.StartRegistration(ctx, ceremony.Party{}, "", []byte("{}"))
 		_, _ = watched.FinishRegistration(ctx, ceremony.Party{}, "", nil)
-		_, _ = watched.Remove(ctx, ceremony.Party{}, "", nil)
+		_, _ = watched.Remove(ctx, ceremony.Party{}, "", nil, false)
 	}
 	for _, operation := range storeOperations {
 		_, ended := watchedStore{meters: m}.watch(ctx, operation)
@@ -210,7 +214,7 @@ func TestCeremoniesAreCounted(t *testing.T) {
 			"stepgate_ceremonies_total{action=step_up,kind=authentication,reason=store_unavailable,result=error}": 1,
 			"stepgate_ceremony_duration_seconds{kind=authentication,result=error}":                                1,
 		}},
-		{"a first passkey", fakeParts{first: true}, func(w watchedCeremonies) {
+		{"a first passkey", fakeParts{action: passkey.FirstUse}, func(w watchedCeremonies) {
 			_, _ = w.StartRegistration(ctx, ceremony.Party{}, "", nil)
 			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, "", nil)
 		}, map[string]float64{
@@ -219,7 +223,7 @@ func TestCeremoniesAreCounted(t *testing.T) {
 			"stepgate_ceremony_duration_seconds{kind=registration,result=ok}":                 1,
 			"stepgate_passkeys_registered_total{first=true}":                                  1,
 		}},
-		{"another passkey", fakeParts{authorized: new(ceremony.Proof)}, func(w watchedCeremonies) {
+		{"another passkey", fakeParts{authorized: new(ceremony.Proof), action: passkey.Another}, func(w watchedCeremonies) {
 			_, _ = w.StartRegistration(ctx, ceremony.Party{}, "", []byte("{}"))
 			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, "", nil)
 		}, map[string]float64{
@@ -249,16 +253,16 @@ func TestCeremoniesAreCounted(t *testing.T) {
 			"stepgate_ceremonies_total{action=,kind=registration,reason=attestation_invalid,result=refused}": 1,
 			"stepgate_ceremony_duration_seconds{kind=registration,result=refused}":                           1,
 		}},
-		{"a passkey is removed", fakeParts{authorized: new(ceremony.Proof)}, func(w watchedCeremonies) { _, _ = w.Remove(ctx, ceremony.Party{}, "", nil) }, map[string]float64{
+		{"a passkey is removed", fakeParts{authorized: new(ceremony.Proof)}, func(w watchedCeremonies) { _, _ = w.Remove(ctx, ceremony.Party{}, "", nil, false) }, map[string]float64{
 			"stepgate_ceremonies_total{action=remove,kind=authentication,reason=,result=ok}": 1,
 			"stepgate_ceremony_duration_seconds{kind=authentication,result=ok}":              1,
 			"stepgate_passkeys_removed_total{}":                                              1,
 		}},
-		{"it is the last one", fakeParts{authorized: new(ceremony.Proof), err: refusal(passkey.LastPasskey)}, func(w watchedCeremonies) { _, _ = w.Remove(ctx, ceremony.Party{}, "", nil) }, map[string]float64{
+		{"it is the last one", fakeParts{authorized: new(ceremony.Proof), err: refusal(passkey.LastPasskey)}, func(w watchedCeremonies) { _, _ = w.Remove(ctx, ceremony.Party{}, "", nil, false) }, map[string]float64{
 			"stepgate_ceremonies_total{action=remove,kind=authentication,reason=,result=ok}": 1,
 			"stepgate_ceremony_duration_seconds{kind=authentication,result=ok}":              1,
 		}},
-		{"removing is not authorised", fakeParts{err: refusal(passkey.ChallengeUsed)}, func(w watchedCeremonies) { _, _ = w.Remove(ctx, ceremony.Party{}, "", nil) }, map[string]float64{
+		{"removing is not authorised", fakeParts{err: refusal(passkey.ChallengeUsed)}, func(w watchedCeremonies) { _, _ = w.Remove(ctx, ceremony.Party{}, "", nil, false) }, map[string]float64{
 			"stepgate_ceremonies_total{action=remove,kind=authentication,reason=challenge_used,result=refused}": 1,
 			"stepgate_ceremony_duration_seconds{kind=authentication,result=refused}":                            1,
 		}},

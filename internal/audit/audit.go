@@ -33,8 +33,10 @@ const (
 	BackupLearned     Kind = "backup_learned"     // an imported passkey was used, and it is known whether it may be synced; Level says what it reaches
 	PasskeyRenamed    Kind = "passkey_renamed"
 	PasskeyRemoved    Kind = "passkey_removed"
-	Invited           Kind = "passkey_invited" // an administrator lets the user register a passkey
-	GrantsRevoked     Kind = "grants_revoked"  // all grants of the user have ended
+	RecoveryCodeUsed  Kind = "recovery_code_used"  // registered a passkey; CodesLeft says how many are left
+	RecoveryCodesMade Kind = "recovery_codes_made" // in the place of all earlier ones
+	Invited           Kind = "passkey_invited"     // an administrator lets the user register a passkey
+	GrantsRevoked     Kind = "grants_revoked"      // all grants of the user have ended
 )
 
 // ByAdministrator is the action of what an administrator did to a user, through a command or the admin API, without a
@@ -55,6 +57,7 @@ type Event struct {
 	Path      string // without the query
 	Rule      string
 	RequestID string
+	CodesLeft *int // for RecoveryCodeUsed
 }
 
 // Recorder takes events. It must be safe for concurrent use and must not block for long. An error says that the event is
@@ -108,6 +111,9 @@ func (l Log) Record(e Event) error {
 	add("path", e.Path)
 	add("rule", e.Rule)
 	add("request_id", e.RequestID)
+	if e.CodesLeft != nil {
+		fields = append(fields, zap.Int("codes_left", *e.CodesLeft))
+	}
 	entry.Write(fields...)
 	if len(failure) > 0 {
 		return fmt.Errorf("%w: %s", ErrNotRecorded, failure)

@@ -40,7 +40,7 @@ func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Pa
 }
 
 // Reset ends an invitation of the user, removes all of their passkeys, in one transaction each, then ends all of their
-// grants, and returns what it removed, also with an error. The user's record stays, so that first use stays closed. It may be
+// grants and recovery codes, and returns what it removed, also with an error. The user's record stays, so that first use stays closed. It may be
 // called again after it was cut off, and then goes on. When it succeeds, the user had no passkey at the moment in which the
 // grants ended, and nothing that was under way before gives them one.
 //
@@ -79,7 +79,7 @@ func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Pas
 		// Each change is conditioned on the version that the one before it wrote: a passkey that is registered in between, by
 		// a ceremony under way, makes a conflict and is then removed too.
 		if len(account.Passkeys) == 0 {
-			err = s.config.Store.ChangeUser(ctx, account.User.InEpoch(epoch))
+			err = s.config.Store.ChangeUser(ctx, account.User.Reset(epoch))
 			if err == nil {
 				return removed, nil
 			}
@@ -123,4 +123,25 @@ func (s *Service) removeFirst(ctx context.Context, account *passkey.Account) (pa
 	}
 	account.User, account.Passkeys = next, account.Passkeys[1:]
 	return p, nil
+}
+
+// Erase is [Service.Reset], and then removes the user's record and their invitation: nothing is kept of them. From then on they
+// were never seen, and whoever the first factor calls by this name may register a first passkey again: the gate keeps no
+// memory of whom to refuse that (docs/rules.md, rule 10, ends here).
+//
+// Refusals: [passkey.UserUnknown], [passkey.Conflict] when the user registered or was invited meanwhile, [passkey.StoreUnavailable].
+func (s *Service) Erase(ctx context.Context, user string) ([]passkey.Passkey, error) {
+	removed, err := s.Reset(ctx, user)
+	if err == nil {
+		err = s.retry(ctx, user, nil, func(account passkey.Account) error {
+			if len(account.Passkeys) > 0 {
+				return passkey.Conflict
+			}
+			return s.config.Store.Erase(ctx, account.User)
+		})
+	}
+	if err != nil {
+		return removed, fmt.Errorf("erasing a user: %w", err)
+	}
+	return removed, nil
 }

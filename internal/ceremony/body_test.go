@@ -243,7 +243,7 @@ func TestA42_BodySize(t *testing.T) {
 		refused(t, err, passkey.BodyTooLarge)
 		_, err = w.finishRegistration(ada, "", padded(size))
 		refused(t, err, passkey.BodyTooLarge)
-		_, err = w.Remove(t.Context(), ada, strings.Repeat("A", 22), padded(size))
+		_, err = w.remove(ada, strings.Repeat("A", 22), padded(size))
 		refused(t, err, passkey.BodyTooLarge)
 	}
 }

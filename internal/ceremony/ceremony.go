@@ -19,9 +19,9 @@ type Party struct {
 // Purpose is what an authentication is for. Finishing needs the same purpose as starting, or the ceremony is refused
 // with [passkey.CeremonyMismatch].
 type Purpose struct {
-	Action passkey.Action // StepUp, Add or Remove
+	Action passkey.Action // StepUp, Add, Remove or MakeCodes
 	Target string         // short id of the passkey to remove
-	Level  passkey.Level  // for StepUp: what the route demands. Add and Remove know their own
+	Level  passkey.Level  // for StepUp: what the route demands. The others know their own
 }
 
 // Proof is what a successful authentication proved.
@@ -64,7 +64,14 @@ type Removed struct {
 
 // Registered is what a finished registration wrote.
 type Registered struct {
-	Passkey passkey.Passkey
-	First   bool // registered on the first factor alone
-	Invited bool // registered by an invitation, which is used up
+	Passkey   passkey.Passkey
+	Action    passkey.Action // what authorised it: FirstUse, Another, Invited or Recovered
+	Codes     []string       // the recovery codes that were made with it, which nobody can read again; nil for none
+	CodesLeft int            // how many recovery codes the user has now
+}
+
+// MadeCodes are new recovery codes, in the place of all that the user had.
+type MadeCodes struct {
+	Codes      []string // nobody can read them again
+	Authorized *Proof   // the MakeCodes that authorised it, also when it was then refused
 }

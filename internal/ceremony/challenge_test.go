@@ -80,7 +80,7 @@ func TestRemovalNamesItsTarget(t *testing.T) {
 	first := w.enrol(ada, a)
 	second := w.enrolAnother(ada, a, key())
 	for _, asked := range []ceremony.Purpose{stepUp, add, removal(first)} {
-		_, err := w.Remove(t.Context(), ada, second.ShortID(), w.reply(ada, asked, a))
+		_, err := w.remove(ada, second.ShortID(), w.reply(ada, asked, a))
 		refused(t, err, passkey.CeremonyMismatch)
 	}
 	_, err := w.finish(ada, stepUp, w.reply(ada, removal(second), a))
@@ -88,7 +88,7 @@ func TestRemovalNamesItsTarget(t *testing.T) {
 	_, err = w.StartRegistration(t.Context(), ada, "", w.reply(ada, stepUp, a))
 	refused(t, err, passkey.CeremonyMismatch)
 	same(t, len(w.account(ada.User).Passkeys), 2)
-	if _, err := w.Remove(t.Context(), ada, second.ShortID(), w.reply(ada, removal(second), a)); err != nil {
+	if _, err := w.remove(ada, second.ShortID(), w.reply(ada, removal(second), a)); err != nil {
 		t.Errorf("positive control: %v", err)
 	}
 }
@@ -200,7 +200,7 @@ func TestA29_PasskeyRemovedMeanwhile(t *testing.T) {
 	w.enrol(ada, first)
 	p := w.enrolAnother(ada, first, second)
 	early, late := w.reply(ada, stepUp, second), w.reply(ada, stepUp, first)
-	if _, err := w.Remove(t.Context(), ada, p.ShortID(), w.reply(ada, removal(p), first)); err != nil {
+	if _, err := w.remove(ada, p.ShortID(), w.reply(ada, removal(p), first)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.finish(ada, stepUp, early)
@@ -298,7 +298,7 @@ func TestStoreUnavailable(t *testing.T) {
 	f.use = func(passkey.Use) error { return passkey.StoreUnavailable }
 	_, err = w.finish(ada, stepUp, reply)
 	refused(t, err, passkey.StoreUnavailable)
-	_, err = w.Remove(t.Context(), ada, second.ShortID(), w.reply(ada, removal(second), a))
+	_, err = w.remove(ada, second.ShortID(), w.reply(ada, removal(second), a))
 	refused(t, err, passkey.StoreUnavailable)
 	f.use = nil
 	same(t, w.account(ada.User), before)
@@ -308,7 +308,7 @@ func TestStoreUnavailable(t *testing.T) {
 	refused(t, err, passkey.StoreUnavailable)
 	_, err = w.Rename(t.Context(), ada.User, p.ShortID(), "new")
 	refused(t, err, passkey.StoreUnavailable)
-	_, err = w.Remove(t.Context(), ada, second.ShortID(), w.reply(ada, removal(second), a))
+	_, err = w.remove(ada, second.ShortID(), w.reply(ada, removal(second), a))
 	refused(t, err, passkey.StoreUnavailable)
 	refused(t, w.Revoke(t.Context(), ada.User), passkey.StoreUnavailable)
 	f.account = down

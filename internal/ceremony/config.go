@@ -43,6 +43,16 @@ type Config struct {
 	// InviteOnly has a user's first passkey need an invitation (registration invite), not the first factor alone.
 	InviteOnly bool
 
+	// KeepLast refuses that a user removes their only passkey.
+	KeepLast bool
+
+	// NoRecovery switches recovery codes off: none are made, and those that were made before are of no use.
+	NoRecovery bool
+
+	// RecoveryLevel is the highest level that a passkey may prove which was registered with a recovery code, and so that of
+	// those it then adds: a code is a piece of paper. 0 means [passkey.Verified]; at least that.
+	RecoveryLevel passkey.Level
+
 	// CounterWarn lets a backup-eligible passkey pass whose sign count did not rise, and says so in [Proof]. Synced
 	// passkeys have no single counter. The default refuses every passkey whose count did not rise.
 	CounterWarn bool
@@ -81,6 +91,12 @@ func New(config Config) (*Service, error) {
 	}
 	if config.TTL < 0 || config.MaxPasskeys < 0 {
 		return nil, errors.New("ceremony: negative TTL or number of passkeys")
+	}
+	if config.RecoveryLevel == 0 {
+		config.RecoveryLevel = passkey.Verified
+	}
+	if config.RecoveryLevel < passkey.Verified || !config.RecoveryLevel.Valid() {
+		return nil, errors.New("ceremony: a recovery level below verified could not even add a passkey")
 	}
 	if config.TTL == 0 {
 		config.TTL = DefaultTTL

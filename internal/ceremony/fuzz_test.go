@@ -45,7 +45,7 @@ func seeds(f *testing.F, honest func(...authtest.Lie) []byte, more []damage) {
 
 // fuzzWorld has a challenge that is not random, so that what one process of the fuzzer finds another can replay.
 func fuzzWorld(f *testing.F) *world {
-	w := newWorld(f)
+	w := newWorld(f, withoutCodes)
 	w.SetRandom(bytesOf(0x5a))
 	return w
 }
@@ -97,7 +97,7 @@ func FuzzAuthenticationBody(f *testing.F) {
 // with returns a service on a store of its own that holds an account, so that one input can't spoil the next.
 func with(t *testing.T, account passkey.Account) *world {
 	t.Helper()
-	w := newWorld(t)
+	w := newWorld(t, withoutCodes)
 	w.SetRandom(bytesOf(0x5b))
 	for _, p := range account.Passkeys {
 		if err := w.store.Register(t.Context(), account.User, p); err != nil {
@@ -126,7 +126,7 @@ func FuzzRegistrationBody(f *testing.F) {
 			acceptable(t, err)
 			return
 		}
-		w := newWorld(t)
+		w := newWorld(t, withoutCodes)
 		w.SetRandom(bytesOf(0x5a))
 		w.startRegistration(ada, "", nil)
 		registered, err := w.finishRegistration(ada, "", body)

@@ -44,7 +44,7 @@ func TestInvitation(t *testing.T) {
 	}
 	typed := strings.ToLower(strings.ReplaceAll(code, "-", " "))
 	registered, err := w.accept(ada, typed, key())
-	if err != nil || !registered.Invited || registered.First {
+	if err != nil || registered.Action != passkey.Invited || len(registered.Codes) != passkey.RecoveryCodes {
 		t.Fatalf("%+v, %v", registered, err)
 	}
 	_, err = w.accept(ada, code, key())

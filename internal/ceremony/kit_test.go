@@ -279,3 +279,11 @@ func onFaulty(f *faulty) func(*ceremony.Config) {
 		c.Store = f
 	}
 }
+
+// remove finishes the removal of a passkey that is not the user's only one.
+func (w *world) remove(p ceremony.Party, shortID string, authorization []byte) (ceremony.Removed, error) {
+	return w.Remove(w.t.Context(), p, shortID, authorization, false)
+}
+
+// withoutCodes is for sources of randomness that repeat themselves: no two codes may be the same.
+func withoutCodes(c *ceremony.Config) { c.NoRecovery = true }

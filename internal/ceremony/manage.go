@@ -70,19 +70,20 @@ func (s *Service) rename(ctx context.Context, user, shortID, name string) (passk
 }
 
 // Remove finishes the authentication begun for [passkey.Remove] with shortID as its target, with all refusals of
-// [Service.Finish], then removes that passkey and returns it as it was. Grants made with it end.
+// [Service.Finish], then removes that passkey and returns it as it was. Grants made with it end. last says that whoever asks
+// knows that it may be their only one: when the others were removed meanwhile, nobody has warned them.
 //
-// Refusals of its own: [passkey.PasskeyUnknown] when it is gone already, [passkey.LastPasskey] when it is the only one,
-// [passkey.Conflict].
-func (s *Service) Remove(ctx context.Context, party Party, shortID string, authorization []byte) (Removed, error) {
-	removed, err := s.remove(ctx, party, shortID, authorization)
+// Refusals of its own: [passkey.PasskeyUnknown] when it is gone already, [passkey.LastPasskey] when it is the only one and
+// last does not say so, or it has to be kept, [passkey.Conflict].
+func (s *Service) Remove(ctx context.Context, party Party, shortID string, authorization []byte, last bool) (Removed, error) {
+	removed, err := s.remove(ctx, party, shortID, authorization, last)
 	if err != nil {
 		return removed, fmt.Errorf("removing a passkey: %w", err)
 	}
 	return removed, nil
 }
 
-func (s *Service) remove(ctx context.Context, party Party, shortID string, authorization []byte) (removed Removed, err error) {
+func (s *Service) remove(ctx context.Context, party Party, shortID string, authorization []byte, last bool) (removed Removed, err error) {
 	purpose := Purpose{Action: passkey.Remove, Target: shortID}
 	proof, account, err := s.finish(ctx, party, purpose, authorization)
 	if err != nil {
@@ -94,8 +95,11 @@ func (s *Service) remove(ctx context.Context, party Party, shortID string, autho
 		if _, ok := account.Passkey(proof.Passkey.ID); !ok {
 			return passkey.PasskeyUnknown
 		}
-		if err := checkTarget(account, purpose); err != nil {
+		if err := s.checkTarget(account, purpose); err != nil {
 			return err
+		}
+		if len(account.Passkeys) == 1 && !last {
+			return passkey.LastPasskey
 		}
 		removed.Passkey, _ = account.PasskeyByShortID(shortID)
 		next, err := account.User.Removing(removed.Passkey.ID)

@@ -45,7 +45,7 @@ func (x bytesOf) Read(b []byte) (int, error) {
 
 // TestOptionsJSON has what browsers get, byte for byte: pages and their fallback for old browsers depend on it.
 func TestOptionsJSON(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, withoutCodes)
 	w.SetRandom(bytesOf(0xa5))
 	usb := seeded(authtest.Config{Transports: []string{"nfc", "usb"}}, "usb")
 	creation := w.startRegistration(ada, "", nil)

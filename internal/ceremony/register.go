@@ -28,46 +28,6 @@ func (s *Service) StartRegistration(ctx context.Context, party Party, name strin
 	return begun, nil
 }
 
-// StartInvited is [Service.StartRegistration] for somebody who has an administrator's invitation: it takes the place of an
-// existing passkey's authorization, and of the first factor's word alone. The invitation is used up when the registration
-// is finished. Refusals of its own: [passkey.InvitationInvalid], [passkey.InvitationExpired].
-func (s *Service) StartInvited(ctx context.Context, party Party, name, invitation string) (Options, error) {
-	options, err := s.startInvited(ctx, party, name, invitation)
-	if err != nil {
-		return nil, fmt.Errorf("starting a registration by invitation: %w", err)
-	}
-	return options, nil
-}
-
-func (s *Service) startInvited(ctx context.Context, party Party, name, invitation string) (Options, error) {
-	if err := s.admit(party); err != nil {
-		return nil, err
-	}
-	name, err := optionalName(name)
-	if err != nil {
-		return nil, err
-	}
-	record := passkey.Challenge{Action: passkey.Invited, Level: passkey.Verified, Name: name, Target: passkey.CodeID(invitation)}
-	// Read first: whoever has a record keeps their user handle, and whoever guesses writes nothing.
-	account, err := s.config.Store.Account(ctx, party.User)
-	if err != nil {
-		return nil, err
-	}
-	if record.Handle = account.User.Handle; account.User.Version == 0 {
-		if record.Handle, err = s.draw(passkey.HandleLength); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.mayRegister(record, account); err != nil {
-		return nil, err
-	}
-	challenge, account, err := s.begin(ctx, party, record)
-	if err != nil {
-		return nil, err
-	}
-	return s.offer(party, record, challenge, account)
-}
-
 // offer decides, on the account as it is now, and returns the options.
 func (s *Service) offer(party Party, record passkey.Challenge, challenge []byte, account passkey.Account) (Options, error) {
 	if err := s.mayRegister(record, account); err != nil {
@@ -111,17 +71,8 @@ func (s *Service) startRegistration(ctx context.Context, party Party, name strin
 // that the passkey is written to.
 func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account) error {
 	switch {
-	case record.Action == passkey.Invited:
-		if account.User.Version > 0 && !bytes.Equal(record.Handle, account.User.Handle) {
-			return passkey.Conflict // somebody was registered meanwhile; the invitation is still good
-		}
-		if err := account.Invitation.Check(record.Target, s.config.Now()); err != nil {
-			return err
-		}
-		if len(account.User.Passkeys) >= s.config.MaxPasskeys {
-			return passkey.TooManyPasskeys
-		}
-		return nil
+	case record.Action == passkey.Invited, record.Action == passkey.Recovered:
+		return s.mayRegisterByCode(record, account)
 	case record.Action == passkey.FirstUse && account.User.Version == 0 && s.config.InviteOnly:
 		return passkey.InvitationNeeded
 	case record.Action == passkey.FirstUse && account.User.Version == 0:
@@ -217,20 +168,24 @@ func (s *Service) finishRegistration(ctx context.Context, party Party, name stri
 
 // register writes the passkey. What may be registered is decided again on every account it is tried on.
 func (s *Service) register(ctx context.Context, record passkey.Challenge, account passkey.Account, p passkey.Passkey) (Registered, error) {
-	wanted := p.Name
+	codes, recovery, err := s.firstCodes(record, account, p.CreatedAt)
+	if err != nil {
+		return Registered{}, err
+	}
+	wanted, registered := p.Name, Registered{Action: record.Action}
 	write := func(account passkey.Account) error {
 		if err := s.mayRegister(record, account); err != nil {
 			return err
 		}
-		user := account.User
-		if user.Version == 0 {
-			epoch, err := s.epoch()
-			if err != nil {
-				return err
-			}
-			user = passkey.User{Name: record.User, Handle: record.Handle, Epoch: epoch}
+		user, err := s.userToBe(record, account)
+		if err != nil {
+			return err
 		}
-		p.Name = freeName(user, wanted)
+		if registered.Codes = nil; len(account.Passkeys) == 0 && codes != nil {
+			user.Recovery, registered.Codes = recovery, codes
+		}
+		p.Name, p.MaxLevel = freeName(user, wanted), s.maxLevel(record, account)
+		registered.Passkey, registered.CodesLeft = p, len(user.Recovery.Codes)
 		next, err := user.Adding(p)
 		if err != nil {
 			return err
@@ -240,24 +195,31 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 		}
 		return s.config.Store.Register(ctx, next, p)
 	}
-	if record.Action == passkey.FirstUse {
-		err := write(account)
-		if errors.Is(err, passkey.Conflict) {
-			// Somebody else was first, unless there is still nobody: then the store was merely busy with this user.
-			if now, err := s.config.Store.Account(ctx, record.User); err != nil || now.User.Version == 0 {
-				return Registered{}, passkey.Conflict
-			}
-			err = passkey.RegistrationClosed
-		}
-		if err != nil {
-			return Registered{}, err
-		}
-		return Registered{Passkey: p, First: true}, nil
+	if record.Action != passkey.FirstUse {
+		return registered, s.retry(ctx, record.User, &account, write)
 	}
-	if err := s.retry(ctx, record.User, &account, write); err != nil {
-		return Registered{}, err
+	err = write(account)
+	if errors.Is(err, passkey.Conflict) {
+		// Somebody else was first, unless there is still nobody: then the store was merely busy with this user.
+		if now, err := s.config.Store.Account(ctx, record.User); err != nil || now.User.Version == 0 {
+			return Registered{}, passkey.Conflict
+		}
+		err = passkey.RegistrationClosed
 	}
-	return Registered{Passkey: p, Invited: record.Action == passkey.Invited}, nil
+	return registered, err
+}
+
+// userToBe returns the user that a passkey is added to: made now for their first one, and without the recovery code that is
+// spent on it.
+func (s *Service) userToBe(record passkey.Challenge, account passkey.Account) (passkey.User, error) {
+	if record.Action == passkey.Recovered {
+		return account.User.Spending(record.Target)
+	}
+	if account.User.Version > 0 {
+		return account.User, nil
+	}
+	epoch, err := s.epoch()
+	return passkey.User{Name: record.User, Handle: record.Handle, Epoch: epoch}, err
 }
 
 // verifyAttestation follows WebAuthn L3 §7.1 and returns the passkey to be registered.

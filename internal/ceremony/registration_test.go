@@ -71,12 +71,13 @@ func TestRegistration(t *testing.T) {
 			want.Name = "Blue key"
 			want.CreatedAt = w.clock.Now()
 			want.LastCeremony = passkey.ChallengeID(challengeOf(t, options))
-			same(t, registered, ceremony.Registered{Passkey: want, First: true})
+			codes := registered.Codes
+			same(t, registered, ceremony.Registered{Passkey: want, Action: passkey.FirstUse, Codes: codes, CodesLeft: len(codes)})
 			account := w.account(ada.User)
 			same(t, account.Passkeys, []passkey.Passkey{want})
 			same(t, account.User, passkey.User{
 				Name: ada.User, Version: 1, Handle: a.Credentials()[0].UserHandle, Epoch: account.User.Epoch,
-				Passkeys: []passkey.Ref{{ID: want.ID, Folded: "blue key"}},
+				Passkeys: []passkey.Ref{{ID: want.ID, Folded: "blue key"}}, Recovery: account.User.Recovery,
 			})
 			if len(account.User.Handle) != passkey.HandleLength || account.User.Epoch == (passkey.Epoch{}) {
 				t.Errorf("handle of %d bytes, epoch %x", len(account.User.Handle), account.User.Epoch)
@@ -331,7 +332,7 @@ func TestAnother(t *testing.T) {
 	w.enrol(ada, a)
 	options := w.startRegistration(ada, "Phone", w.reply(ada, add, a))
 	registered := must(w.finishRegistration(ada, "", must(b.Register(options, origin))(t)))(t)
-	if registered.First || registered.Passkey.Name != "Phone" || len(w.account(ada.User).Passkeys) != 2 {
+	if registered.Action == passkey.FirstUse || registered.Passkey.Name != "Phone" || len(w.account(ada.User).Passkeys) != 2 {
 		t.Errorf("%+v", registered)
 	}
 	if !bytes.Equal(b.Credentials()[0].UserHandle, a.Credentials()[0].UserHandle) {
@@ -367,7 +368,7 @@ func TestAuthorizationIsOfAPasskey(t *testing.T) {
 	w.enrol(ada, first)
 	p := w.enrolAnother(ada, first, second)
 	options := w.startRegistration(ada, "", w.reply(ada, add, second))
-	if _, err := w.Remove(t.Context(), ada, p.ShortID(), w.reply(ada, removal(p), first)); err != nil {
+	if _, err := w.remove(ada, p.ShortID(), w.reply(ada, removal(p), first)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := w.finishRegistration(ada, "", must(key().Register(options, origin))(t))

@@ -16,7 +16,7 @@ import (
 // shortIDLength is the length of every [passkey.ShortID].
 const shortIDLength = 22
 
-// level returns what an authentication must at least prove. Adding and removing change who can sign in later, so they
+// level returns what an authentication must at least prove. The others change who can sign in later, so they
 // need user verification whatever the routes demand. That an Add must reach the highest level of the user's passkeys
 // is decided on the account, which is not known when the challenge is stored.
 func (p Purpose) level() passkey.Level {
@@ -43,7 +43,8 @@ func (p Purpose) check() error {
 // call of the store. The options offer the passkeys that can serve the purpose and no others.
 //
 // Refusals: [passkey.NoPasskey], [passkey.LevelUnreachable], [passkey.PasskeyUnknown] for a Remove whose target is not
-// the user's, [passkey.LastPasskey] for one whose target is their only one, [passkey.StoreUnavailable].
+// the user's, [passkey.LastPasskey] for one whose target is their only one and has to be kept, [passkey.RecoveryOff],
+// [passkey.StoreUnavailable].
 func (s *Service) Start(ctx context.Context, party Party, purpose Purpose) (Options, error) {
 	options, err := s.start(ctx, party, purpose)
 	if err != nil {
@@ -59,12 +60,15 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 	if err := purpose.check(); err != nil {
 		return nil, err
 	}
+	if purpose.Action == passkey.MakeCodes && s.config.NoRecovery {
+		return nil, passkey.RecoveryOff
+	}
 	record := passkey.Challenge{Action: purpose.Action, Target: purpose.Target, Level: purpose.level()}
 	challenge, account, err := s.begin(ctx, party, record)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkTarget(account, purpose); err != nil {
+	if err := s.checkTarget(account, purpose); err != nil {
 		return nil, err
 	}
 	suitable := slices.DeleteFunc(slices.Clone(account.Passkeys), func(p passkey.Passkey) bool {
@@ -76,12 +80,12 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 	return s.requestOptions(party, account.User, purpose, challenge, suitable)
 }
 
-// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known: for an Add, the
+// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known: for an Add or MakeCodes, the
 // highest that the user's passkeys reach, and for a Remove, that of the target. With less, whoever holds a synced
 // passkey could remove the security key and then add one of their own that claims as much.
 func neededLevel(account passkey.Account, purpose Purpose) passkey.Level {
 	switch purpose.Action {
-	case passkey.Add:
+	case passkey.Add, passkey.MakeCodes: // codes outlive the passkey that made them
 		return max(purpose.level(), account.Reach())
 	case passkey.Remove:
 		if target, ok := account.PasskeyByShortID(purpose.Target); ok {
@@ -92,7 +96,7 @@ func neededLevel(account passkey.Account, purpose Purpose) passkey.Level {
 }
 
 // checkTarget refuses a purpose that the account has no use for.
-func checkTarget(account passkey.Account, purpose Purpose) error {
+func (s *Service) checkTarget(account passkey.Account, purpose Purpose) error {
 	if len(account.Passkeys) == 0 {
 		return passkey.NoPasskey
 	}
@@ -102,7 +106,7 @@ func checkTarget(account passkey.Account, purpose Purpose) error {
 	if _, ok := account.PasskeyByShortID(purpose.Target); !ok {
 		return passkey.PasskeyUnknown
 	}
-	if len(account.Passkeys) == 1 {
+	if len(account.Passkeys) == 1 && s.config.KeepLast {
 		return passkey.LastPasskey
 	}
 	return nil

@@ -277,9 +277,6 @@ func TestManagement(t *testing.T) {
 	alice.refused(http.StatusForbidden, passkey.AuthorizationNeeded, func() *http.Response {
 		return alice.send("DELETE", "/.stepgate/passkeys/"+id, object{})
 	})
-	alice.refused(http.StatusConflict, passkey.LastPasskey, func() *http.Response {
-		return alice.post("/.stepgate/passkeys/authorize/options", object{"action": "remove", "id": id})
-	})
 	alice.add(key, phone, "Phone")
 	phoneID := passkey.ShortID(phone.Credentials()[0].ID)
 

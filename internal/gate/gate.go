@@ -32,8 +32,8 @@ const StoreBudget = 2500 * time.Millisecond
 
 // Config is what a gate works from. It is read-only once given to [New]. Zero values are the strictest.
 type Config struct {
+	RPID    string   // for telling browsers' password managers whose passkeys these are, and administrators which line an unknown host belongs into
 	RPName  string   // shown on the pages
-	RPID    string   // for telling administrators which line an unknown host belongs into
 	Origins []string // those within the RP ID and the related ones; canonical: scheme, host, and port unless it is the scheme's own
 
 	Path            string      // the gateway's prefix; default /.stepgate
@@ -48,6 +48,8 @@ type Config struct {
 	ChallengeTTL time.Duration // shown to the pages
 	MaxPasskeys  int           // shown to the pages
 	InviteOnly   bool          // shown to the pages: a first passkey needs an invitation
+	KeepLast     bool          // shown to the pages: the only passkey can't be removed
+	NoRecovery   bool          // shown to the pages: there are no recovery codes
 
 	// Longest returns the longest maximum age of any block that shares this one's grants: how long a proof can be of use.
 	// Nil means this block is alone.
@@ -84,9 +86,11 @@ type Ceremonies interface {
 	Finish(ctx context.Context, party ceremony.Party, purpose ceremony.Purpose, credential []byte) (ceremony.Proof, error)
 	StartRegistration(ctx context.Context, party ceremony.Party, name string, authorization []byte) (ceremony.Begun, error)
 	StartInvited(ctx context.Context, party ceremony.Party, name, invitation string) (ceremony.Options, error)
+	StartRecovered(ctx context.Context, party ceremony.Party, name, code string) (ceremony.Options, error)
+	MakeCodes(ctx context.Context, party ceremony.Party, authorization []byte) (ceremony.MadeCodes, error)
 	FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error)
 	Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error)
-	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte) (ceremony.Removed, error)
+	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte, last bool) (ceremony.Removed, error)
 	Account(ctx context.Context, user string) (passkey.Account, error)
 	Revoke(ctx context.Context, user string) error
 }

@@ -72,14 +72,15 @@ var endpoints = map[string]map[string]endpoint{
 		http.MethodGet:  shows((*Gate).listPasskeys),
 		http.MethodPost: changes((*Gate).finishRegistration, "credential", "name"),
 	},
-	"/passkeys/options":           {http.MethodPost: changes((*Gate).startRegistration, "name", "authorization", "invitation")},
+	"/passkeys/options":           {http.MethodPost: changes((*Gate).startRegistration, "name", "authorization", "invitation", "recovery_code")},
 	"/passkeys/authorize/options": {http.MethodPost: changes((*Gate).startAuthorization, "action", "id")},
 	"/passkeys/{id}": {
 		http.MethodPatch:  changes((*Gate).renamePasskey, "name"),
-		http.MethodDelete: changes((*Gate).removePasskey, "authorization"),
+		http.MethodDelete: changes((*Gate).removePasskey, "authorization", "last"),
 	},
-	"/status": {http.MethodGet: shows((*Gate).status)},
-	"/logout": {http.MethodPost: changes((*Gate).logout)},
+	"/recovery-codes": {http.MethodPost: changes((*Gate).makeRecoveryCodes, "authorization")},
+	"/status":         {http.MethodGet: shows((*Gate).status)},
+	"/logout":         {http.MethodPost: changes((*Gate).logout)},
 }
 
 // serveOwn serves the gateway's own addresses. Nothing here ever reaches the upstream.

@@ -26,14 +26,25 @@ func (g *Gate) listPasskeys(x *exchange, b *Backend) {
 		rows = append(rows, row(p))
 	}
 	if !prefersHTML(x.r.Header.Values("Accept")) && !isNavigation(x.r) {
-		g.writeJSON(x, http.StatusOK, map[string][]assets.Passkey{"passkeys": rows})
+		g.writeJSON(x, http.StatusOK, accountAnswer{rows, g.recoveryOf(account.User), g.signalOf(account.User)})
 		return
 	}
 	g.party(x)
-	g.writePage(x, http.StatusOK, assets.Account{
+	page := assets.Account{
 		Common: g.common(x), Passkeys: rows, Max: g.cfg.MaxPasskeys, FirstUse: account.User.Version == 0 && !g.cfg.InviteOnly, Uninvited: account.User.Version == 0 && g.cfg.InviteOnly,
-		Timeout: g.cfg.ChallengeTTL,
-	})
+		Timeout: g.cfg.ChallengeTTL, KeepLast: g.cfg.KeepLast, Recovery: !g.cfg.NoRecovery,
+	}
+	if left := g.recoveryOf(account.User); left != nil {
+		page.CodesLeft, page.CodesMadeAt = left.Left, left.MadeAt
+	}
+	g.writePage(x, http.StatusOK, page)
+}
+
+// accountAnswer is the account as JSON.
+type accountAnswer struct {
+	Passkeys []assets.Passkey `json:"passkeys"`
+	Recovery *recoveryCodes   `json:"recovery_codes,omitempty"` // absent where there are none, or they are switched off
+	Signal   *signal          `json:"signal,omitempty"`         // absent for a user without a record
 }
 
 // row is a passkey as the account page and the JSON list show it.
@@ -45,19 +56,20 @@ func row(p passkey.Passkey) assets.Passkey {
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()
 		r.LastUsedAt = &used
+		r.LastUsedOn = p.LastUsedOn
 	}
 	return r
 }
 
-// startAuthorization starts the ceremony that adding or removing a passkey needs (docs/rules.md, rule 9).
+// startAuthorization starts the ceremony that adding or removing a passkey or making recovery codes needs (docs/rules.md,
+// rule 9).
 func (g *Gate) startAuthorization(x *exchange, b *Backend, body *strictjson.Reader) {
 	action, id := body.Text("action"), body.OptionalText("id")
 	purpose := ceremony.Purpose{Action: passkey.Action(action), Target: id}
 	switch {
 	case body.Err() != nil,
-		purpose.Action != passkey.Add && purpose.Action != passkey.Remove,
-		purpose.Action == passkey.Add && id != "",
-		purpose.Action == passkey.Remove && id == "":
+		purpose.Action != passkey.Add && purpose.Action != passkey.Remove && purpose.Action != passkey.MakeCodes,
+		(purpose.Action == passkey.Remove) != (id != ""):
 		g.refuse(x, passkey.BodyMalformed)
 		return
 	}
@@ -74,7 +86,7 @@ func (g *Gate) startAuthorization(x *exchange, b *Backend, body *strictjson.Read
 }
 
 // startRegistration starts registering a passkey: the first on the first factor alone, any other with the answer to an
-// "add" ceremony.
+// "add" ceremony, an invitation, or a recovery code.
 func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reader) {
 	name := body.OptionalText("name")
 	action, authorization := authorizationIn(body)
@@ -82,8 +94,8 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	invitation := body.OptionalText("invitation")
-	if err := body.Err(); err != nil || invitation != "" && len(authorization) > 0 {
+	invitation, code := body.OptionalText("invitation"), body.OptionalText("recovery_code")
+	if err := body.Err(); err != nil || moreThanOne(invitation != "", code != "", len(authorization) > 0) {
 		g.refuse(x, passkey.BodyMalformed)
 		return
 	}
@@ -91,10 +103,14 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 	if g.limited(x, b, party) {
 		return
 	}
-	if invitation != "" {
-		options, err := b.Ceremonies.StartInvited(x.context(), party, name, invitation)
+	if invitation != "" || code != "" {
+		start, given, by := b.Ceremonies.StartInvited, invitation, passkey.Invited
+		if code != "" {
+			start, given, by = b.Ceremonies.StartRecovered, code, passkey.Recovered
+		}
+		options, err := start(x.context(), party, name, given)
 		if err != nil {
-			g.refuseCeremony(x, passkey.Invited, err)
+			g.refuseCeremony(x, by, err)
 			return
 		}
 		g.writeJSON(x, http.StatusOK, options)
@@ -133,15 +149,36 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 	}
 	b.Views.Forget(x.user)
 	event := x.event(audit.PasskeyRegistered)
-	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), passkey.Another, registered.Passkey.Reach().String()
-	switch {
-	case registered.First:
-		event.Action = passkey.FirstUse
-	case registered.Invited:
-		event.Action = passkey.Invited
-	}
+	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), registered.Action, registered.Passkey.Reach().String()
 	g.record(event)
-	g.writeJSON(x, http.StatusCreated, row(registered.Passkey))
+	answer := registeredAnswer{Passkey: row(registered.Passkey), RecoveryCodes: registered.Codes}
+	if registered.Action == passkey.Recovered {
+		event.Kind, event.CodesLeft = audit.RecoveryCodeUsed, &registered.CodesLeft
+		g.record(event)
+		answer.CodesLeft = &registered.CodesLeft
+	}
+	if len(registered.Codes) > 0 {
+		event.Kind = audit.RecoveryCodesMade
+		g.record(event)
+	}
+	g.writeJSON(x, http.StatusCreated, answer)
+}
+
+// registeredAnswer is the passkey as in the list, and what came of recovery codes.
+type registeredAnswer struct {
+	assets.Passkey
+	RecoveryCodes []string `json:"recovery_codes,omitempty"`      // made with a user's first passkey; nobody can read them again
+	CodesLeft     *int     `json:"recovery_codes_left,omitempty"` // of a passkey that a recovery code registered
+}
+
+func moreThanOne(given ...bool) bool {
+	n := 0
+	for _, g := range given {
+		if g {
+			n++
+		}
+	}
+	return n > 1
 }
 
 func (g *Gate) renamePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
@@ -169,7 +206,12 @@ func (g *Gate) removePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 		g.refuse(x, passkey.AuthorizationNeeded)
 		return
 	}
-	removed, err := b.Ceremonies.Remove(x.context(), g.party(x), g.idOf(x), body.Raw("authorization"))
+	authorization, last := body.Raw("authorization"), body.Flag("last")
+	if err := body.Err(); err != nil {
+		g.refuse(x, refusalOf(err))
+		return
+	}
+	removed, err := b.Ceremonies.Remove(x.context(), g.party(x), g.idOf(x), authorization, last)
 	b.Views.Forget(x.user) // also on an error: the answer may have been lost after the write
 	if removed.Authorized != nil {
 		g.finished(x, b, passkey.Remove, *removed.Authorized)

@@ -50,13 +50,17 @@ func (r Recovery) Valid() error {
 	return nil
 }
 
-// WithCodes returns the user with new recovery codes in the place of all that they had; none takes them away.
-func (u User) WithCodes(codes []Digest, at time.Time) User {
+// WithRecovery returns the user with new recovery codes in the place of all that they had.
+func (u User) WithRecovery(r Recovery) User {
 	next := u.next()
+	next.Recovery = r
+	return next
+}
+
+// Reset returns the user in a new epoch and without recovery codes: nothing that was given out before is good any more.
+func (u User) Reset(e Epoch) User {
+	next := u.InEpoch(e)
 	next.Recovery = Recovery{}
-	if len(codes) > 0 {
-		next.Recovery = Recovery{Codes: slices.Clone(codes), MadeAt: at}
-	}
 	return next
 }
 

@@ -14,7 +14,7 @@ func TestRecovery(t *testing.T) {
 	if one == two || one != passkey.CodeDigest("aaaabbbb") || one != passkey.CodeDigest(" AAAA BBBB\n") {
 		t.Error("digests of codes")
 	}
-	ada := passkey.User{Name: "ada", Version: 4}.WithCodes([]passkey.Digest{one, two}, at)
+	ada := passkey.User{Name: "ada", Version: 4}.WithRecovery(passkey.Recovery{Codes: []passkey.Digest{one, two}, MadeAt: at})
 	if ada.Version != 5 || !ada.Recovery.MadeAt.Equal(at) || ada.Recovery.Valid() != nil {
 		t.Errorf("%+v", ada)
 	}
@@ -33,7 +33,7 @@ func TestRecovery(t *testing.T) {
 	if _, err := spent.Spending(passkey.CodeID("aaaabbbb")); !errors.Is(err, passkey.RecoveryCodeInvalid) {
 		t.Error(err)
 	}
-	if none := ada.WithCodes(nil, at); none.Version != 6 || none.Recovery.Codes != nil || !none.Recovery.MadeAt.IsZero() {
+	if none := ada.Reset(passkey.Epoch{7}); none.Version != 6 || none.Epoch != (passkey.Epoch{7}) || none.Recovery.Codes != nil || !none.Recovery.MadeAt.IsZero() {
 		t.Errorf("%+v", none)
 	}
 	many := make([]passkey.Digest, passkey.RecoveryCodes+1)

@@ -152,7 +152,7 @@ func TestFlows(t *testing.T) {
 	flow("rename", func() { _, err := service.Rename(ctx, ada.User, second, "Tablet"); must(t, err) })
 	remove := ceremony.Purpose{Action: passkey.Remove, Target: second}
 	reply = have(laptop.Authenticate(have(service.Start(ctx, ada, remove)), origin))
-	flow("remove, authorized", func() { _, err := service.Remove(ctx, ada, second, reply); must(t, err) })
+	flow("remove, authorized", func() { _, err := service.Remove(ctx, ada, second, reply, false); must(t, err) })
 	flow("log out", func() { must(t, service.Revoke(ctx, ada.User)) })
 
 	text := strings.Join(table, "\n")

@@ -79,7 +79,7 @@ func testRecoveryCodes(t *testing.T, s ceremony.Store) {
 	laptop, phone := newPasskey("laptop"), newPasskey("phone")
 	account := enroll(t, s, "ada", laptop)
 	codes := []passkey.Digest{passkey.CodeDigest("one"), passkey.CodeDigest("two")}
-	next := account.User.WithCodes(codes, now)
+	next := account.User.WithRecovery(passkey.Recovery{Codes: codes, MadeAt: now})
 	accepted(t, "ChangeUser", s.ChangeUser(t.Context(), next))
 	account.User = next
 	stored(t, s, account)
@@ -101,7 +101,7 @@ func testRecoveryCodes(t *testing.T, s ceremony.Store) {
 	if left := read(t, s, "ada").User.Recovery.Codes; len(left) != 1 || left[0] != codes[1] {
 		t.Errorf("left: %v", left)
 	}
-	next = account.User.WithCodes(nil, now)
+	next = account.User.WithRecovery(passkey.Recovery{})
 	accepted(t, "ChangeUser", s.ChangeUser(t.Context(), next))
 	account.User = next
 	stored(t, s, account)
