@@ -7,7 +7,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"io"
 	"math/big"
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -26,8 +28,12 @@ func (a *Authenticator) attest(d *Draft, c *Credential) error {
 			return err
 		}
 		format, statement = "packed", map[string]any{"alg": int(a.config.Algorithm), "sig": sig}
-	case CertifiedByAnybody:
-		chain, batch, err := a.certify(d.AAGUID)
+	case CertifiedByAnybody, Certified:
+		maker := a.config.Maker
+		if a.config.Attestation == CertifiedByAnybody {
+			maker = newMaker("Anybody", a.random)
+		}
+		chain, batch, err := maker.certify(d.AAGUID, a.random)
 		if err != nil {
 			return err
 		}
@@ -47,13 +53,49 @@ func AttestationObject(format string, statement any, authenticatorData []byte) [
 	return canonical(map[string]any{"fmt": format, "attStmt": statement, "authData": authenticatorData})
 }
 
-// certify makes a CA and a certificate of it that meets WebAuthn L3 §8.2.1, for any AAGUID: what everybody can do.
-func (a *Authenticator) certify(aaguid [16]byte) ([][]byte, *ecdsa.PrivateKey, error) {
-	authority, err := newKey(ES256, 0, a.random)
+// Maker is a maker of authenticators: a CA whose certificates say of which model an authenticator is. Everybody can be one.
+type Maker struct {
+	// Until is when the certificates end that it makes; 2049 when zero.
+	Until time.Time
+
+	name string
+	key  *ecdsa.PrivateKey
+	root *x509.Certificate
+}
+
+// NewMaker returns a maker; the same name makes the same one.
+func NewMaker(name string) *Maker {
+	return newMaker(name, rand.NewChaCha8(sha256.Sum256([]byte(name))))
+}
+
+func newMaker(name string, random io.Reader) *Maker {
+	authority, err := newKey(ES256, 0, random)
 	if err != nil {
-		return nil, nil, err
+		panic(err)
 	}
-	batch, err := newKey(ES256, 0, a.random)
+	m := &Maker{name: name, key: authority.(ecKey).private}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name + "'s Root"}, NotBefore: begin, NotAfter: end,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(nil, template, template, m.key.Public(), m.key)
+	if err != nil {
+		panic(err)
+	}
+	if m.root, err = x509.ParseCertificate(der); err != nil {
+		panic(err)
+	}
+	return m
+}
+
+var begin, end = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2049, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Root returns the certificate that all of its certificates chain to.
+func (m *Maker) Root() *x509.Certificate { return m.root }
+
+// certify makes a certificate that meets WebAuthn L3 §8.2.1, for any AAGUID.
+func (m *Maker) certify(aaguid [16]byte, random io.Reader) ([][]byte, *ecdsa.PrivateKey, error) {
+	batch, err := newKey(ES256, 0, random)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -61,26 +103,21 @@ func (a *Authenticator) certify(aaguid [16]byte) ([][]byte, *ecdsa.PrivateKey, e
 	if err != nil {
 		return nil, nil, err
 	}
-	from, to := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2049, 1, 1, 0, 0, 0, 0, time.UTC)
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Anybody's Root"}, NotBefore: from, NotAfter: to,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	until := end
+	if !m.Until.IsZero() {
+		until = m.Until
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: from, NotAfter: to, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(2), NotBefore: begin, NotAfter: until, BasicConstraintsValid: true,
 		Subject: pkix.Name{
-			Country: []string{"SE"}, Organization: []string{"Anybody"},
-			OrganizationalUnit: []string{"Authenticator Attestation"}, CommonName: "Anybody's Key",
+			Country: []string{"SE"}, Organization: []string{m.name},
+			OrganizationalUnit: []string{"Authenticator Attestation"}, CommonName: m.name + "'s Key",
 		},
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 45724, 1, 1, 4}, Value: value}},
 	}
-	rootDER, err := x509.CreateCertificate(nil, root, root, authority.signer().Public(), authority.signer())
+	leafDER, err := x509.CreateCertificate(nil, leaf, m.root, batch.signer().Public(), m.key)
 	if err != nil {
 		return nil, nil, err
 	}
-	leafDER, err := x509.CreateCertificate(nil, leaf, root, batch.signer().Public(), authority.signer())
-	if err != nil {
-		return nil, nil, err
-	}
-	return [][]byte{leafDER, rootDER}, batch.(ecKey).private, nil
+	return [][]byte{leafDER, m.root.Raw}, batch.(ecKey).private, nil
 }

@@ -29,6 +29,7 @@ const (
 	NoAttestation      Attestation = iota // fmt "none"
 	SelfAttestation                       // fmt "packed", signed with the credential's own key
 	CertifiedByAnybody                    // fmt "packed", with a certificate chain that ends in a CA made here
+	Certified                             // fmt "packed", with a certificate of the authenticator's Maker
 )
 
 // Flags of authenticator data (WebAuthn L3 §6.1).
@@ -50,6 +51,7 @@ type Config struct {
 	Algorithm   Algorithm // ES256 when zero
 	RSABits     int       // 2048 when zero
 	Attestation Attestation
+	Maker       *Maker   // who certifies it, with Attestation Certified
 	Synced      bool     // backup eligible and backed up
 	NotBackedUp bool     // with Synced: eligible, but not backed up yet
 	CannotUV    bool     // has no way to verify the user

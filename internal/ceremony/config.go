@@ -53,6 +53,10 @@ type Config struct {
 	// those it then adds: a code is a piece of paper. 0 means [passkey.Verified]; at least that.
 	RecoveryLevel passkey.Level
 
+	// Attestation has registrations ask for attestation and says which of it leads to [passkey.Attested]. nil asks for none,
+	// and no passkey reaches the level.
+	Attestation *Attestation
+
 	// CounterWarn lets a backup-eligible passkey pass whose sign count did not rise, and says so in [Proof]. Synced
 	// passkeys have no single counter. The default refuses every passkey whose count did not rise.
 	CounterWarn bool
@@ -113,12 +117,19 @@ func New(config Config) (*Service, error) {
 	if config.RPID == "" {
 		return nil, errors.New("ceremony: no relying party id")
 	}
+	conveyance := protocol.PreferNoAttestation
+	if config.Attestation != nil {
+		if config.Attestation.Metadata == nil {
+			return nil, errors.New("ceremony: attestation without metadata")
+		}
+		conveyance = protocol.PreferDirectAttestation
+	}
 	timeout := webauthn.TimeoutConfig{Timeout: config.TTL, TimeoutUVD: config.TTL} // a hint: the record's expiry decides
 	library, err := webauthn.New(&webauthn.Config{
 		RPID:                  config.RPID,
 		RPDisplayName:         config.RPName,
 		RPOrigins:             config.Origins,
-		AttestationPreference: protocol.PreferNoAttestation,
+		AttestationPreference: conveyance,
 		AuthenticatorSelection: protocol.AuthenticatorSelection{
 			ResidentKey:      protocol.ResidentKeyRequirementPreferred,
 			UserVerification: protocol.VerificationRequired,

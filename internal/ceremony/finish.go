@@ -60,9 +60,9 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 		return Proof{}, none, err
 	}
 	var proof Proof
-	used, err := s.verifyAssertion(reply, record, account, purpose)
+	used, level, err := s.verifyAssertion(reply, record, account, purpose)
 	if err == nil {
-		proof, err = s.use(ctx, record, used, reply, now)
+		proof, err = s.use(ctx, record, used, level, reply, now)
 	}
 	if err != nil {
 		if named, owned := account.Passkey(reply.credential); owned {
@@ -79,27 +79,28 @@ func (s *Service) consume(ctx context.Context, party Party, kind passkey.Kind, c
 	return s.config.Store.Consume(ctx, claim, now)
 }
 
-// verifyAssertion follows WebAuthn L3 §7.2 and returns the passkey that signed.
-func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account passkey.Account, purpose Purpose) (passkey.Passkey, error) {
+// verifyAssertion follows WebAuthn L3 §7.2 and returns the passkey that signed, and what that proved.
+func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account passkey.Account, purpose Purpose) (passkey.Passkey, passkey.Level, error) {
 	want := expected{record: record, kind: protocol.AssertCeremony, verified: record.Level != passkey.Present}
 	if err := a.check(want); err != nil {
-		return passkey.Passkey{}, err
+		return passkey.Passkey{}, 0, err
 	}
 	p, owned := account.Passkey(a.credential)
+	level := s.provedLevel(p, a.flags)
 	switch {
 	case !owned: // steps 5 and 6
-		return passkey.Passkey{}, passkey.PasskeyUnknown
+		return passkey.Passkey{}, 0, passkey.PasskeyUnknown
 	case p.LastCeremony == record.ID: // the store gave out a challenge twice: it must never, and this is where it would count
-		return passkey.Passkey{}, passkey.ChallengeUsed
+		return passkey.Passkey{}, 0, passkey.ChallengeUsed
 	case !p.BackupUnknown && p.BackupEligible != a.flags.HasBackupEligible(): // step 19
-		return passkey.Passkey{}, passkey.BackupFlagsInconsistent
-	case provedLevel(p, a.flags) < neededLevel(account, purpose): // step 5: it was not offered
-		return passkey.Passkey{}, passkey.LevelUnreachable
+		return passkey.Passkey{}, 0, passkey.BackupFlagsInconsistent
+	case level < s.neededLevel(account, purpose): // step 5: it was not offered
+		return passkey.Passkey{}, 0, passkey.LevelUnreachable
 	case len(a.userHandle) > 0 && !bytes.Equal(a.userHandle, account.User.Handle): // step 6
-		return passkey.Passkey{}, passkey.UserHandleMismatch
+		return passkey.Passkey{}, 0, passkey.UserHandleMismatch
 	}
 	if err := a.extensions.check(); err != nil {
-		return passkey.Passkey{}, err
+		return passkey.Passkey{}, 0, err
 	}
 	session := s.session(a.challenge, record, account.User.Handle)
 	session.AllowedCredentialIDs = [][]byte{p.ID}
@@ -110,15 +111,15 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 	known.BackupEligible = a.flags.HasBackupEligible() // another one than the record's only where that does not know
 	user := libraryUser{name: account.User.Name, handle: account.User.Handle, passkeys: []passkey.Passkey{known}}
 	if _, err := s.library.ValidateLogin(user, session, a.parsed); err != nil {
-		return passkey.Passkey{}, passkey.SignatureInvalid // steps 20 and 21; all others were made above
+		return passkey.Passkey{}, 0, passkey.SignatureInvalid // steps 20 and 21; all others were made above
 	}
-	return p, nil
+	return p, level, nil
 }
 
 // use records the use of a passkey and makes the proof of it. WebAuthn L3 §7.2 steps 22 and 24: go-webauthn only warns
 // about a sign count that did not rise. A passkey whose backup eligibility is not known learns it here, from the first
-// assertion that verifies, whatever that is for; this one still proves no more than [provedLevel] says.
-func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.Passkey, a assertion, now time.Time) (Proof, error) {
+// assertion that verifies, whatever that is for; this one still proves no more than [Service.provedLevel] says.
+func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.Passkey, level passkey.Level, a assertion, now time.Time) (Proof, error) {
 	lenient := s.config.CounterWarn && p.BackupEligible
 	regress := (p.SignCount > 0 || a.signCount > 0) && a.signCount <= p.SignCount
 	if regress && !lenient {
@@ -128,7 +129,6 @@ func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.P
 		ID: p.ID, Ceremony: record.ID, SignCount: a.signCount, BackedUp: a.flags.HasBackupState(), At: now, On: record.Origin, AllowReset: regress,
 		LearnBackup: p.BackupUnknown, BackupEligible: p.BackupUnknown && a.flags.HasBackupEligible(),
 	}
-	level := provedLevel(p, a.flags)
 	err := s.config.Store.Use(ctx, record.User, use)
 	if lenient && !regress && errors.Is(err, passkey.CounterRegressed) { // another assertion came between
 		regress, use.AllowReset = true, true

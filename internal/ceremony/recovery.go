@@ -79,7 +79,7 @@ func (s *Service) makeCodes(ctx context.Context, party Party, authorization []by
 	}
 	err = s.retry(ctx, party.User, &account, func(account passkey.Account) error {
 		authorised, ok := account.Passkey(proof.Passkey.ID)
-		if !ok || authorised.Reach() < account.Reach() {
+		if !ok || s.Reach(authorised) < s.recorded(account.Reach()) {
 			return passkey.AuthorizationNeeded
 		}
 		return s.config.Store.ChangeUser(ctx, account.User.WithRecovery(recovery))

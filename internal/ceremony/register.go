@@ -83,9 +83,9 @@ func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account)
 		return passkey.AuthorizationNeeded
 	}
 	// The passkey that authorised it must still be there, and still reach as high as any: the user may have added a
-	// stronger one since.
+	// stronger one since, or its model lost its trust.
 	authorised, ok := account.PasskeyByShortID(record.Target)
-	if !ok || authorised.Reach() < account.Reach() || !bytes.Equal(record.Handle, account.User.Handle) {
+	if !ok || s.Reach(authorised) < s.recorded(account.Reach()) || !bytes.Equal(record.Handle, account.User.Handle) {
 		return passkey.AuthorizationNeeded
 	}
 	if len(account.User.Passkeys) >= s.config.MaxPasskeys {
@@ -240,13 +240,15 @@ func (s *Service) verifyAttestation(a attestation, record passkey.Challenge) (pa
 	if err := a.object.check(); err != nil {
 		return passkey.Passkey{}, err
 	}
+	forget(&a.parsed.Response.AttestationObject, s.config.Now())
 	session := s.session(a.challenge, record, record.Handle)
 	session.CredParams = offered()
 	session.Extensions = protocol.AuthenticationExtensions{CredProps: true}.Session()
-	if _, err := s.library.CreateCredential(libraryUser{name: record.User, handle: record.Handle}, session, a.parsed); err != nil {
+	created, err := s.library.CreateCredential(libraryUser{name: record.User, handle: record.Handle}, session, a.parsed)
+	if err != nil {
 		return passkey.Passkey{}, passkey.AttestationInvalid // steps 21 to 24; all others were made above
 	}
-	return passkey.Passkey{
+	p := passkey.Passkey{
 		ID:                id,
 		PublicKey:         a.data.AttData.CredentialPublicKey,
 		SignCount:         a.data.Counter,
@@ -255,7 +257,9 @@ func (s *Service) verifyAttestation(a attestation, record passkey.Challenge) (pa
 		BackedUp:          a.flags.HasBackupState(),
 		AAGUID:            [16]byte(a.data.AttData.AAGUID),
 		AttestationFormat: a.object.format,
-	}, nil
+	}
+	p.Trusted = s.trusts(p, created.AttestationType, a.parsed.Response.AttestationObject)
+	return p, nil
 }
 
 // knownTransports keeps what a browser may be told later, sorted and without repeats. The list comes unsigned from the

@@ -72,7 +72,7 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 		return nil, err
 	}
 	suitable := slices.DeleteFunc(slices.Clone(account.Passkeys), func(p passkey.Passkey) bool {
-		return p.Reach() < neededLevel(account, purpose)
+		return s.Reach(p) < s.neededLevel(account, purpose)
 	})
 	if len(suitable) == 0 {
 		return nil, passkey.LevelUnreachable
@@ -80,16 +80,17 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 	return s.requestOptions(party, account.User, purpose, challenge, suitable)
 }
 
-// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known: for an Add or MakeCodes, the
-// highest that the user's passkeys reach, and for a Remove, that of the target. With less, whoever holds a synced
-// passkey could remove the security key and then add one of their own that claims as much.
-func neededLevel(account passkey.Account, purpose Purpose) passkey.Level {
+// neededLevel returns the level that a passkey must reach for a purpose, now that the account is known: for an Add or
+// MakeCodes, the highest that the user's passkeys reach, and for a Remove, that of the target, as their records say (see
+// [Service.recorded]). With less, whoever holds a synced passkey could remove the security key and then add one of their
+// own that claims as much.
+func (s *Service) neededLevel(account passkey.Account, purpose Purpose) passkey.Level {
 	switch purpose.Action {
 	case passkey.Add, passkey.MakeCodes: // codes outlive the passkey that made them
-		return max(purpose.level(), account.Reach())
+		return max(purpose.level(), s.recorded(account.Reach()))
 	case passkey.Remove:
 		if target, ok := account.PasskeyByShortID(purpose.Target); ok {
-			return max(purpose.level(), target.Reach())
+			return max(purpose.level(), s.recorded(target.Reach()))
 		}
 	}
 	return purpose.level()

@@ -60,15 +60,3 @@ func (e extensions) check() error {
 	}
 	return nil
 }
-
-// provedLevel reads the level off the flags of an assertion, as far as the passkey's record lets it go. One whose backup
-// eligibility is not known has yet to be held to what it says in this very assertion.
-func provedLevel(p passkey.Passkey, flags protocol.AuthenticatorFlags) passkey.Level {
-	switch {
-	case !flags.HasUserVerified():
-		return p.Bounded(passkey.Present)
-	case flags.HasBackupEligible() || p.BackupUnknown:
-		return p.Bounded(passkey.Verified)
-	}
-	return p.Bounded(passkey.DeviceBound)
-}
