@@ -496,7 +496,7 @@ function challengePage() {
   const maxAge = Number(page.maxAge); // seconds; 0: every time
 
   const use = new Prepared("get", () => api("POST", "/challenge/options", wish));
-  const first = new Prepared("create", () => api("POST", "/passkeys/options", { name: suggestName() }));
+  const first = new Prepared("create", () => api("POST", "/passkeys/options", { name: suggestName(), ...wish }));
   const authorize = new Prepared("get", () => api("POST", "/passkeys/authorize/options", { action: "add" }));
   let added = null; // options for the new passkey, once the person has confirmed with an old one
   let panel;
@@ -561,7 +561,10 @@ function challengePage() {
   async function created(row) {
     if (page.level && row?.level && !reaches(row.level)) {
       await show("add");
-      throw new Failure("created_too_weak", {
+      throw new Failure("created_too_weak", page.level === "attested" ? {
+        title: "The new passkey is not of an accepted make",
+        detail: `“${row.name}” was created, but nothing shows that it is of a make that your organisation accepts. Ask your administrators which security key to use.`,
+      } : {
         title: "The new passkey is synced",
         detail: `“${row.name}” was created, but it can be copied between devices, and opening this needs one that can’t. Add a security key, or choose “this device” in the prompt.`,
       });
@@ -576,7 +579,7 @@ function challengePage() {
   creation($("section[data-panel=added] form"), () => added, created, divert);
 
   button("add").onclick = () => ceremony(button("add"), authorize, async (authorization) => {
-    const options = await api("POST", "/passkeys/options", { name: "", authorization });
+    const options = await api("POST", "/passkeys/options", { name: "", authorization, ...wish });
     let given = options;
     added?.retire();
     added = new Prepared("create", async () => {

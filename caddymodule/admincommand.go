@@ -18,6 +18,7 @@ import (
 
 	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/passkey"
 )
 
 // adminFlags adds the flags by which a command finds the users it is about.
@@ -170,7 +171,7 @@ func storeDesk(ctx context.Context, cmd *cobra.Command, app *App, configured Sto
 	lines := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stderr), zap.InfoLevel) // as Caddy writes them
 	log := zap.New(lines).Named(string(new(Handler).CaddyModule().ID)).Named("audit")
 	return &desk{
-		administration: &administrator{service: service, store: opened.Store, forget: func(string) {}, audit: audit.Log{Logger: log, Require: app.Audit == "require"}, pages: accountPages(app.allOrigins())},
+		administration: &administrator{service: service, store: opened.Store, reach: passkey.Passkey.Reach, forget: func(string) {}, audit: audit.Log{Logger: log, Require: app.Audit == "require"}, pages: accountPages(app.allOrigins())},
 		ctx:            ctx, cmd: cmd, close: release,
 	}, nil
 }

@@ -82,9 +82,16 @@ type resetRecord struct {
 	Removed []passkeyRecord `json:"removed"`
 }
 
-func recordOf(account passkey.Account, now time.Time) userRecord {
+// reaches tells which level a passkey reaches: what a ceremony would prove now, or what its record says.
+type reaches func(passkey.Passkey) passkey.Level
+
+func recordOf(account passkey.Account, now time.Time, reach reaches) userRecord {
+	var highest passkey.Level
+	for _, p := range account.Passkeys {
+		highest = max(highest, reach(p))
+	}
 	r := userRecord{
-		User: account.User.Name, Registered: account.User.Version != 0, Level: account.Reach().String(), Passkeys: recordsOf(account.Passkeys),
+		User: account.User.Name, Registered: account.User.Version != 0, Level: highest.String(), Passkeys: recordsOf(account.Passkeys, reach),
 	}
 	if until := account.Invitation.Expires.UTC(); account.Invitation.ID != "" && now.Before(until) {
 		r.Invited = &until
@@ -100,18 +107,18 @@ func recordOf(account passkey.Account, now time.Time) userRecord {
 	return r
 }
 
-func recordsOf(passkeys []passkey.Passkey) []passkeyRecord {
+func recordsOf(passkeys []passkey.Passkey, reach reaches) []passkeyRecord {
 	list := make([]passkeyRecord, 0, len(passkeys))
 	for _, p := range passkeys {
-		list = append(list, passkeyRecordOf(p))
+		list = append(list, passkeyRecordOf(p, reach))
 	}
 	return list
 }
 
-func passkeyRecordOf(p passkey.Passkey) passkeyRecord {
+func passkeyRecordOf(p passkey.Passkey, reach reaches) passkeyRecord {
 	r := passkeyRecord{
 		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
-		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: p.Reach().String(), CreatedAt: p.CreatedAt.UTC(),
+		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
 	}
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()
@@ -129,6 +136,7 @@ type lister interface {
 type administrator struct {
 	service *ceremony.Service
 	store   ceremony.Store
+	reach   reaches
 	forget  func(user string) // drops this process's view of a user
 	audit   audit.Recorder
 	client  string   // address of whoever asked, for the audit
@@ -146,7 +154,7 @@ func (a *administrator) list(ctx context.Context, after string, yield func(userR
 		return fmt.Errorf("%w: %T can't list users", passkey.Internal, a.store)
 	}
 	now := time.Now()
-	return store.Users(ctx, after, func(account passkey.Account) error { return yield(recordOf(account, now)) })
+	return store.Users(ctx, after, func(account passkey.Account) error { return yield(recordOf(account, now, a.reach)) })
 }
 
 // errEnough ends a listing.
@@ -182,7 +190,7 @@ func (a *administrator) user(ctx context.Context, name string) (userRecord, erro
 	if err != nil {
 		return userRecord{}, err
 	}
-	r := recordOf(account, time.Now())
+	r := recordOf(account, time.Now(), a.reach)
 	if !r.Registered && r.Invited == nil {
 		return userRecord{}, passkey.UserUnknown
 	}
@@ -201,7 +209,7 @@ func (a *administrator) remove(ctx context.Context, name, id string) (passkeyRec
 	if err := a.removed(name, removed); err != nil {
 		return passkeyRecord{}, err
 	}
-	return passkeyRecordOf(removed), nil
+	return passkeyRecordOf(removed, a.reach), nil
 }
 
 func (a *administrator) revoke(ctx context.Context, name string) error {
@@ -235,7 +243,7 @@ func (a *administrator) reset(ctx context.Context, name string) (resetRecord, er
 	if errors.Join(lost, a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})) != nil {
 		return resetRecord{}, errNotAudited
 	}
-	return resetRecord{name, recordsOf(removed)}, nil
+	return resetRecord{name, recordsOf(removed, a.reach)}, nil
 }
 
 // cutOffError is the error of a reset that had begun.
@@ -284,7 +292,7 @@ func accountPages(origins []string) (pages []string) {
 }
 
 func (a *administrator) removed(name string, p passkey.Passkey) error {
-	return a.record(audit.Event{Kind: audit.PasskeyRemoved, User: name, Passkey: p.ShortID(), Level: p.Reach().String()})
+	return a.record(audit.Event{Kind: audit.PasskeyRemoved, User: name, Passkey: p.ShortID(), Level: a.reach(p).String()})
 }
 
 // errNotAudited is the error of what was done and had to be recorded, and is not.

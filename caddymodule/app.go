@@ -324,7 +324,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	}
 	views := gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now)
 	views.Count = metrics.viewed
-	a.admin = &administrator{service: service, store: opened.Store, forget: views.Forget, audit: a.audit, pages: accountPages(a.allOrigins())}
+	a.admin = &administrator{service: service, store: opened.Store, reach: service.Reach, forget: views.Forget, audit: a.audit, pages: accountPages(a.allOrigins())}
 	return &gate.Backend{
 		Ceremonies: watchedCeremonies{service, metrics}, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter, Views: views,
 	}, nil

@@ -54,6 +54,9 @@ func (c standInCeremonies) Account(_ context.Context, user string) (passkey.Acco
 	return account, nil
 }
 
+// Reach returns what the passkey of the account reaches.
+func (standInCeremonies) Reach(p passkey.Passkey) passkey.Level { return p.Reach() }
+
 // enrolled answers whether the user of the run at hand has a passkey: it is a question where that decides.
 func (s *settings) enrolled() bool {
 	x := s.current

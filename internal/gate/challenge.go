@@ -51,7 +51,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	}
 	suitable := 0
 	for _, p := range account.Passkeys {
-		if p.Reach() >= d.Level {
+		if b.Ceremonies.Reach(p) >= d.Level {
 			suitable++
 		}
 	}
@@ -142,7 +142,7 @@ func (g *Gate) finished(x *exchange, b *Backend, action passkey.Action, proof ce
 		recorded = g.record(event) && recorded
 	}
 	if proof.Learned {
-		event.Kind, event.Level = audit.BackupLearned, proof.Passkey.Reach().String()
+		event.Kind, event.Level = audit.BackupLearned, b.Ceremonies.Reach(proof.Passkey).String()
 		recorded = g.record(event) && recorded
 	}
 	return recorded

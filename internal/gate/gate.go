@@ -92,6 +92,7 @@ type Ceremonies interface {
 	Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error)
 	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte, last bool) (ceremony.Removed, error)
 	Account(ctx context.Context, user string) (passkey.Account, error)
+	Reach(p passkey.Passkey) passkey.Level // what a ceremony with it would prove now; asks nobody
 	Revoke(ctx context.Context, user string) error
 }
 

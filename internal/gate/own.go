@@ -72,7 +72,7 @@ var endpoints = map[string]map[string]endpoint{
 		http.MethodGet:  shows((*Gate).listPasskeys),
 		http.MethodPost: changes((*Gate).finishRegistration, "credential", "name"),
 	},
-	"/passkeys/options":           {http.MethodPost: changes((*Gate).startRegistration, "name", "authorization", "invitation", "recovery_code")},
+	"/passkeys/options":           {http.MethodPost: changes((*Gate).startRegistration, "name", "authorization", "invitation", "recovery_code", "demand", "return_to")},
 	"/passkeys/authorize/options": {http.MethodPost: changes((*Gate).startAuthorization, "action", "id")},
 	"/passkeys/{id}": {
 		http.MethodPatch:  changes((*Gate).renamePasskey, "name"),

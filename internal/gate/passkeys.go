@@ -23,7 +23,7 @@ func (g *Gate) listPasskeys(x *exchange, b *Backend) {
 	}
 	rows := make([]assets.Passkey, 0, len(account.Passkeys))
 	for _, p := range account.Passkeys {
-		rows = append(rows, row(p))
+		rows = append(rows, row(b, p))
 	}
 	if !prefersHTML(x.r.Header.Values("Accept")) && !isNavigation(x.r) {
 		g.writeJSON(x, http.StatusOK, accountAnswer{rows, g.recoveryOf(account.User), g.signalOf(account.User)})
@@ -48,10 +48,10 @@ type accountAnswer struct {
 }
 
 // row is a passkey as the account page and the JSON list show it.
-func row(p passkey.Passkey) assets.Passkey {
+func row(b *Backend, p passkey.Passkey) assets.Passkey {
 	r := assets.Passkey{
 		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
-		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: p.Reach().String(), CreatedAt: p.CreatedAt.UTC(),
+		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: b.Ceremonies.Reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
 	}
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()
@@ -95,6 +95,7 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 		return
 	}
 	invitation, code := body.OptionalText("invitation"), body.OptionalText("recovery_code")
+	level := g.wanted(x, b, body)
 	if err := body.Err(); err != nil || moreThanOne(invitation != "", code != "", len(authorization) > 0) {
 		g.refuse(x, passkey.BodyMalformed)
 		return
@@ -113,7 +114,7 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 			g.refuseCeremony(x, by, err)
 			return
 		}
-		g.writeJSON(x, http.StatusOK, options)
+		g.writeJSON(x, http.StatusOK, ceremony.Hint(options, level))
 		return
 	}
 	begun, err := b.Ceremonies.StartRegistration(x.context(), party, name, authorization)
@@ -125,7 +126,18 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 		g.refuseCeremony(x, action, err)
 		return
 	}
-	g.writeJSON(x, http.StatusOK, begun.Options)
+	g.writeJSON(x, http.StatusOK, ceremony.Hint(begun.Options, level))
+}
+
+// wanted returns the level of the demand that a registration is for, where the page says which; zero otherwise. It is for
+// the browser's hints only: a demand that can't be opened makes no difference.
+func (g *Gate) wanted(x *exchange, b *Backend, body *strictjson.Reader) passkey.Level {
+	if sealed, target := body.OptionalText("demand"), body.OptionalText("return_to"); body.Err() == nil && sealed+target != "" {
+		if d, err := g.findDemand(x, b, sealed, target); err == nil {
+			return d.Level
+		}
+	}
+	return 0
 }
 
 func authorizationIn(body *strictjson.Reader) (passkey.Action, []byte) {
@@ -149,9 +161,9 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 	}
 	b.Views.Forget(x.user)
 	event := x.event(audit.PasskeyRegistered)
-	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), registered.Action, registered.Passkey.Reach().String()
+	event.Passkey, event.Action, event.Level = registered.Passkey.ShortID(), registered.Action, b.Ceremonies.Reach(registered.Passkey).String()
 	g.record(event)
-	answer := registeredAnswer{Passkey: row(registered.Passkey), RecoveryCodes: registered.Codes}
+	answer := registeredAnswer{Passkey: row(b, registered.Passkey), RecoveryCodes: registered.Codes}
 	if registered.Action == passkey.Recovered {
 		event.Kind, event.CodesLeft = audit.RecoveryCodeUsed, &registered.CodesLeft
 		g.record(event)
@@ -198,7 +210,7 @@ func (g *Gate) renamePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 	event := x.event(audit.PasskeyRenamed)
 	event.Passkey = renamed.ShortID()
 	g.record(event)
-	g.writeJSON(x, http.StatusOK, row(renamed))
+	g.writeJSON(x, http.StatusOK, row(b, renamed))
 }
 
 func (g *Gate) removePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
