@@ -229,6 +229,12 @@ func TestChallengeSays(t *testing.T) {
 			[]string{"Choose that when your browser asks."}},
 		{"none and closed", func(c *assets.Challenge) { c.Passkeys, c.Suitable = 0, 0 },
 			[]string{`data-panel="closed"`, "ask the administrators"}},
+		{"signed in too long ago", func(c *assets.Challenge) {
+			c.Passkeys, c.Suitable, c.SignIn, c.SignInWithin = 0, 0, "sign_in_too_old", 10*time.Minute
+		}, []string{`data-panel="closed"`, `data-first-use="false"`, "Sign in again to set up your passkey", "within 10 minutes of signing in, and you signed in earlier than that", "come back to this page", "enter it here"}},
+		{"signed in nobody knows when", func(c *assets.Challenge) {
+			c.Passkeys, c.Suitable, c.SignIn, c.SignInWithin = 0, 0, "sign_in_time_missing", time.Hour
+		}, []string{`data-panel="closed"`, "within 1 hour of signing in, and the sign-in did not say when that was", "please tell the administrators"}},
 		{"none strong enough", func(c *assets.Challenge) { c.Suitable, c.Level = 0, "device_bound" },
 			[]string{`data-panel="add"`, "opening this needs a stronger one", "This needs a security key", "Yours can be copied between devices."}},
 		{"attested", func(c *assets.Challenge) { c.Suitable, c.Level = 0, "attested" }, []string{"your organisation accepts"}},
@@ -262,6 +268,9 @@ func TestAccountSays(t *testing.T) {
 		{"not synced yet", func(a *assets.Account) { a.Passkeys[0].BackedUp = false }, []string{"Can be synced"}, []string{">Synced<"}},
 		{"full", func(a *assets.Account) { a.Max = 2 }, []string{"as many passkeys as you may have"}, []string{`data-do="add"`}},
 		{"first use", func(a *assets.Account) { a.Passkeys, a.FirstUse = nil, true }, []string{`data-do="add"`, "no passkey yet"}, []string{"Step 1"}},
+		{"signed in too long ago", func(a *assets.Account) {
+			a.Passkeys, a.SignIn, a.SignInWithin = nil, "sign_in_too_old", 10*time.Minute
+		}, []string{"within 10 minutes of signing in, and you signed in earlier than that", "If you were given an invitation, enter it."}, []string{`data-do="add"`, "Somebody has registered"}},
 		{"closed", func(a *assets.Account) { a.Passkeys = nil }, []string{"ask the administrators"}, []string{`data-do="add"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

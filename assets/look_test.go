@@ -37,6 +37,12 @@ func TestAccessibility(t *testing.T) {
 			})
 			tab.Wait(state("ready"))
 		}},
+		{"challenge, sign in again", func() {
+			show(func(c *console) {
+				c.account.Passkeys, c.challenge.SignIn, c.challenge.SignInWithin = nil, "sign_in_too_old", 10*time.Minute
+			})
+			tab.Wait("document.querySelector('main')?.dataset.panel === 'closed'")
+		}},
 		{"account with days left", func() {
 			show(func(c *console) {
 				c.account.Passkeys, c.account.FirstUse = nil, true

@@ -28,6 +28,9 @@ type Challenge struct {
 
 	Uninvited bool          // the person could, but for registration invite
 	Timeout   time.Duration // how long a ceremony may take
+
+	SignIn       string        // the person could, but for their sign-in: sign_in_time_missing or sign_in_too_old
+	SignInWithin time.Duration // how soon after signing in they could
 }
 
 // Account is the page where a person manages their passkeys.
@@ -44,6 +47,9 @@ type Account struct {
 	Recovery    bool       // there are recovery codes here
 	CodesLeft   int        // how many of the person's are left
 	CodesMadeAt *time.Time // nil: they never had any
+
+	SignIn       string        // the person could, but for their sign-in: sign_in_time_missing or sign_in_too_old
+	SignInWithin time.Duration // how soon after signing in they could
 }
 
 // Passkey is one row of the account page. Its JSON form is the one of the account page's list (docs/http.md).

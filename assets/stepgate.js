@@ -60,6 +60,8 @@ const words = {
   recovery_code_invalid: ["This recovery code is not valid", "It was used already, replaced by new ones, or made for somebody else. Check it, try another one, or ask the administrators for an invitation."],
   recovery_off: ["Recovery codes are not used here", "The administrators have switched them off. Ask them for an invitation.", "reload"],
   invitation_needed: ["The first passkey needs an invitation", "Ask the administrators for one.", "reload"],
+  sign_in_time_missing: ["Sign in again first", "A first passkey has to be set up soon after signing in, and the sign-in did not say when that was. Sign in again, then come back to this page. If it stays, tell the administrators.", "reload"],
+  sign_in_too_old: ["Sign in again first", "A first passkey has to be set up soon after signing in. Sign in again, then come back to this page.", "reload"],
   authorization_needed: ["Confirm first", "This needs a confirmation with a passkey you have. Confirm, or reload the page and start once more.", "reload"],
   attestation_invalid: ["This kind of passkey is not accepted", "Try another device or a security key."],
   algorithm_refused: ["This kind of passkey is not accepted", "Try another device or a security key."],

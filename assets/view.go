@@ -16,6 +16,7 @@ type challengeView struct {
 	Panel         string // which of the page's panels applies: use, create, add or closed
 	Why, Lasts    string // why the person is asked, and for how long the answer counts
 	Needs         string // the kind of passkey that reaches the level
+	SignInAgain   string // what to do about a sign-in that lets nobody create a first passkey
 	Timeout       int64  // ms; shadows Challenge.Timeout
 	MaxAgeSeconds int64
 	Resend        bool // the stopped request was not a plain page view: it has to be sent again
@@ -30,6 +31,7 @@ func (c Challenge) Render(w io.Writer) error {
 		Panel:         c.panel(),
 		Why:           c.why(),
 		Needs:         kindFor(c.Level),
+		SignInAgain:   signInAgain(c.SignIn, c.SignInWithin),
 		Timeout:       milliseconds(c.Timeout),
 		MaxAgeSeconds: int64(c.MaxAge / time.Second),
 		Resend:        c.Method != "" && c.Method != "GET" && c.Method != "HEAD",
@@ -105,6 +107,7 @@ type accountView struct {
 	Closed      bool  // no passkey and no way to create one here
 	Full        bool
 	Only        bool // the one passkey left can't be removed
+	SignInAgain string
 }
 
 // Render writes the page where a person manages their passkeys.
@@ -117,6 +120,8 @@ func (a Account) Render(w io.Writer) error {
 		Closed:  len(a.Passkeys) == 0 && !a.FirstUse,
 		Full:    a.Max > 0 && len(a.Passkeys) >= a.Max,
 		Only:    len(a.Passkeys) == 1,
+
+		SignInAgain: signInAgain(a.SignIn, a.SignInWithin),
 	})
 }
 
@@ -138,6 +143,17 @@ func (m Message) Render(w io.Writer) error {
 func onThisOrigin(href string) bool {
 	return strings.HasPrefix(href, "/") && !strings.HasPrefix(href, "//") &&
 		!strings.ContainsFunc(href, func(r rune) bool { return r == '\\' || r < ' ' || r == 0x7f })
+}
+
+// signInAgain says what somebody can do whose sign-in lets them create no first passkey; "" where that is not so.
+func signInAgain(refusal string, within time.Duration) string {
+	switch refusal {
+	case "sign_in_too_old":
+		return "A first passkey has to be set up within " + duration(within) + " of signing in, and you signed in earlier than that. Sign in again, then come back to this page."
+	case "sign_in_time_missing":
+		return "A first passkey has to be set up within " + duration(within) + " of signing in, and the sign-in did not say when that was. Sign in again, then come back to this page. If it stays like this, please tell the administrators."
+	}
+	return ""
 }
 
 // kindFor says in plain words which passkeys reach a level.

@@ -36,7 +36,9 @@ func init() {
 //			store          file [<path>] | dynamodb { … }
 //			grant_keys     <placeholder...>
 //			challenge_ttl  <duration>
-//			registration   first_use|invite
+//			registration   first_use|invite {
+//				sign_in_time <placeholder> within <duration>
+//			}
 //			max_passkeys   <number>
 //			keep_last
 //			recovery_codes on|off
@@ -81,6 +83,17 @@ type App struct {
 	// How a user's first passkey is registered. `first_use`: on the first factor alone, once. `invite`: by an invitation of
 	// an administrator (`stepgate invite`). Default: `first_use`.
 	Registration string `json:"registration,omitempty"`
+
+	// With `first_use`: the placeholder, exactly one, that holds when the user signed in, as the first factor says it: RFC 3339
+	// or seconds since 1970. A first passkey is then registered only within `sign_in_within` of it; one that is empty, there
+	// twice, not understood or in the future closes registration. If it is a request header, the first factor must set it on
+	// every request, or clients could. In JSON it is written out: `{http.request.header.X-Auth-Time}`. Default: none, and
+	// the time does not matter.
+	SignInTime string `json:"sign_in_time,omitempty"`
+
+	// How long after the sign-in a first passkey may be registered, from 1m to 24h. A registration that was begun in time
+	// may take `challenge_ttl` longer. Required with `sign_in_time`, and refused without.
+	SignInWithin caddy.Duration `json:"sign_in_within,omitempty"`
 
 	// How many passkeys a user may have, from 1 to 100. Default: 10.
 	MaxPasskeys int `json:"max_passkeys,omitempty"`
@@ -163,6 +176,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.service = ceremony.Config{
 		RPID: a.RPID, RPName: a.RPName, Origins: a.allOrigins(), TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
 		InviteOnly: a.Registration == "invite", KeepLast: a.KeepLast, NoRecovery: a.RecoveryCodes == "off",
+		SignInWithin: time.Duration(a.SignInWithin),
 	}
 	if a.RecoveryLevel != "" {
 		a.service.RecoveryLevel, _ = passkey.ParseLevel(a.RecoveryLevel) // checked

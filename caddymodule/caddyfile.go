@@ -68,7 +68,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				a.ChallengeTTL = *ttl
 			}
 		case "registration":
-			err = oneArg(d, &a.Registration, checkRegistration)
+			err = a.unmarshalRegistration(d)
 		case "max_passkeys":
 			err = numberArg(d, &a.MaxPasskeys, checkMaxPasskeys)
 		case "keep_last":

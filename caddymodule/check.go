@@ -31,6 +31,9 @@ func (a *App) check() error {
 	if err := checkRegistration(a.Registration); err != nil {
 		return fmt.Errorf("registration: %w", err)
 	}
+	if err := a.checkSignIn(); err != nil {
+		return err
+	}
 	if err := checkCounter(a.Counter); err != nil {
 		return fmt.Errorf("counter: %w", err)
 	}

@@ -30,7 +30,7 @@ rule of the configuration were enforced, whatever modes it has:
 
   ok                   a passkey reaches the strictest level that any rule demands
   no_passkey           never registered a passkey: they are asked to at the first
-                       protected page
+                       protected page (with sign_in_time, soon after signing in)
   invitation_needed    the same under "registration invite": invite them
   registration_closed  had passkeys and has none now: invite them
   invited              has no passkey, and an invitation that is still good

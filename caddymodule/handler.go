@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,7 @@ type Handler struct {
 	gate    *gate.Gate
 	user    source
 	session source
+	signIn  source // the app's
 	name    string
 	logger  *zap.Logger
 }
@@ -121,6 +123,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("stepgate: bind_session: %w", err)
 		}
 	}
+	h.signIn = app.signIn()
 	block := policy.Rule{Name: "default", Demand: policy.Demand{Level: passkey.Verified, MaxAge: 15 * time.Minute}}
 	if block.Demand, err = overlay(block.Demand, h.MaxAge, h.Level); err != nil {
 		return fmt.Errorf("stepgate: %w", err)
@@ -144,9 +147,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		RPName: app.service.RPName, RPID: app.RPID, Origins: app.service.Origins, Longest: app.longestAge,
 		Path: h.Path, Rules: routes, Default: block,
 		LetDebatable: h.AmbiguousPaths == "strictest", BindSession: h.BindSession != "", FoldUser: h.FoldUser,
-		IdentityHeaders: append(h.user.headers(), h.session.headers()...),
+		IdentityHeaders: slices.Concat(h.user.headers(), h.session.headers(), h.signIn.headers()),
 		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys, InviteOnly: app.service.InviteOnly,
-		KeepLast: app.service.KeepLast, NoRecovery: app.service.NoRecovery,
+		KeepLast: app.service.KeepLast, NoRecovery: app.service.NoRecovery, SignInWithin: app.service.SignInWithin,
 		Backend: app.backend, Audit: recorder, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
 	})
 	if err != nil {
@@ -190,7 +193,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
 	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	in := gate.Request{
-		User: h.user.read(r, replacer), Session: h.session.read(r, replacer),
+		User: h.user.read(r, replacer), Session: h.session.read(r, replacer), SignedIn: h.signIn.read(r, replacer),
 		Client: client, TrustedPeer: trusted, Original: original.URL, IDs: requestIDs{replacer},
 	}
 	if earlier, met := caddyhttp.GetVar(r.Context(), passedKey).(*Handler); met {

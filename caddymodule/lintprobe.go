@@ -99,6 +99,7 @@ func (l *linter) probe(st *site) {
 	reached := map[*handlerNode]bool{}                             // gates whose own pages can be reached
 	var first []*handlerNode                                       // first factors that stand before some protected route
 	unset := map[*handlerNode]string{}                             // gates, and a path where a client could name the user
+	untimed := map[*handlerNode]bool{}                             // gates whose pages a client could tell when they signed in
 	twice, moved, rewritten, unknown := false, false, false, false // unknown: some module of which nothing is known
 	byPath := map[string][]*run{}
 	for _, path := range st.examples() {
@@ -117,7 +118,7 @@ func (l *linter) probe(st *site) {
 			moved = moved || x.verb != http.MethodGet
 			rewritten = rewritten || x.judged != x.original.Path && !x.taken.Own
 			unknown = unknown || slices.ContainsFunc(x.trail, func(m met) bool { return m.kind == "" })
-			if !x.taken.Own && !x.taken.Refused && !x.taken.Rule.Open && x.clientNames() {
+			if !x.taken.Own && !x.taken.Refused && !x.taken.Rule.Open && x.clientSets(x.gate.gate.user.header) {
 				unset[x.gate] = orDefault(unset[x.gate], path)
 			}
 		}
@@ -147,7 +148,10 @@ func (l *linter) probe(st *site) {
 				continue
 			}
 			reached[h] = true
-			if x.clientNames() {
+			if x.clientSets(h.gate.signIn.header) {
+				untimed[h] = true
+			}
+			if x.clientSets(h.gate.user.header) {
 				unset[h] = orDefault(unset[h], prefix+"/challenge")
 			}
 			for _, factor := range first {
@@ -172,6 +176,11 @@ func (l *linter) probe(st *site) {
 			l.found("user_header", danger, st, h, fmt.Sprintf("On %s nothing before the gate sets or deletes %s, which names the user: a client that sends it is whoever it says.", path, header),
 				fmt.Sprintf("Let the first factor run on every request (forward_auth with `copy_headers %s`), or write `request_header -%s` where it does not.", header, header))
 		}
+		if untimed[h] {
+			header := h.gate.signIn.header
+			l.found("sign_in_header", danger, st, h, fmt.Sprintf("Nothing before the gate sets or deletes %s, which says when somebody signed in: a client that sends it has signed in whenever it says.", header),
+				fmt.Sprintf("Let the first factor set it on every request (forward_auth with `copy_headers %s`), or write `request_header -%s` where it does not.", header, header))
+		}
 	}
 	l.bareTwins(st, byPath)
 }
@@ -182,9 +191,8 @@ func (l *linter) lacksFactor(st *site, h *handlerNode) bool {
 	return strings.HasPrefix(source.key, "http.auth.") || source.certificate && !st.server.clientAuth
 }
 
-// clientNames reports whether the user is read from a header that nothing on the way sets or deletes.
-func (x *run) clientNames() bool {
-	header := x.gate.gate.user.header
+// clientSets reports whether a header that the gate reads is one that nothing on the way sets or deletes.
+func (x *run) clientSets(header string) bool {
 	if header == "" {
 		return false
 	}

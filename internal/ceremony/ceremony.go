@@ -14,6 +14,8 @@ type Party struct {
 	Origin  string         // one configured origin, for example https://console.example.com
 	Browser passkey.Digest // of the ceremony cookie
 	Session passkey.Digest // of the first-factor session; zero when none is bound
+
+	SignedIn time.Time // when the first factor says that they signed in; zero when it does not. Only a first use asks
 }
 
 // Purpose is what an authentication is for. Finishing needs the same purpose as starting, or the ceremony is refused

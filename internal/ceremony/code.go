@@ -51,7 +51,7 @@ func (s *Service) startByCode(ctx context.Context, party Party, name string, act
 			return nil, err
 		}
 	}
-	if err := s.mayRegister(record, account); err != nil {
+	if err := s.mayRegister(record, account, s.signInAt(party, false)); err != nil {
 		return nil, err
 	}
 	challenge, account, err := s.begin(ctx, party, record)

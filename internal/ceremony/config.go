@@ -57,6 +57,10 @@ type Config struct {
 	// and no passkey reaches the level.
 	Attestation *Attestation
 
+	// SignInWithin is how long after the sign-in ([Party].SignedIn) a user's first passkey may be registered on the first
+	// factor alone. 0 asks for no time. It can't be had with InviteOnly, which leaves nothing to the first factor.
+	SignInWithin time.Duration
+
 	// CounterWarn lets a backup-eligible passkey pass whose sign count did not rise, and says so in [Proof]. Synced
 	// passkeys have no single counter. The default refuses every passkey whose count did not rise.
 	CounterWarn bool
@@ -101,6 +105,9 @@ func New(config Config) (*Service, error) {
 	}
 	if config.RecoveryLevel < passkey.Verified || !config.RecoveryLevel.Valid() {
 		return nil, errors.New("ceremony: a recovery level below verified could not even add a passkey")
+	}
+	if config.SignInWithin < 0 || config.SignInWithin > 0 && config.InviteOnly {
+		return nil, errors.New("ceremony: a time since the sign-in must be positive, and has no use where only invitations register a first passkey")
 	}
 	if config.TTL == 0 {
 		config.TTL = DefaultTTL

@@ -19,7 +19,8 @@ import (
 //
 // Refusals of its own: [passkey.NameInvalid], [passkey.NameTaken], [passkey.TooManyPasskeys];
 // [passkey.AuthorizationNeeded] when the user has passkeys and there is no authorization, [passkey.RegistrationClosed]
-// when they had some and now have none.
+// when they had some and now have none; [passkey.InvitationNeeded], and those of [CheckSignIn], where the first factor's
+// word is not enough.
 func (s *Service) StartRegistration(ctx context.Context, party Party, name string, authorization []byte) (Begun, error) {
 	begun, err := s.startRegistration(ctx, party, name, authorization)
 	if err != nil {
@@ -30,7 +31,7 @@ func (s *Service) StartRegistration(ctx context.Context, party Party, name strin
 
 // offer decides, on the account as it is now, and returns the options.
 func (s *Service) offer(party Party, record passkey.Challenge, challenge []byte, account passkey.Account) (Options, error) {
-	if err := s.mayRegister(record, account); err != nil {
+	if err := s.mayRegister(record, account, s.signInAt(party, false)); err != nil {
 		return nil, err
 	}
 	if record.Name != "" && hasName(account.User, record.Name) {
@@ -68,15 +69,16 @@ func (s *Service) startRegistration(ctx context.Context, party Party, name strin
 }
 
 // mayRegister decides who may register a passkey: it is asked before the options are given out, and again on the account
-// that the passkey is written to.
-func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account) error {
+// that the passkey is written to. signIn is what is wrong with the sign-in ([CheckSignIn]): it is the first use alone that
+// rests on it.
+func (s *Service) mayRegister(record passkey.Challenge, account passkey.Account, signIn error) error {
 	switch {
 	case record.Action == passkey.Invited, record.Action == passkey.Recovered:
 		return s.mayRegisterByCode(record, account)
 	case record.Action == passkey.FirstUse && account.User.Version == 0 && s.config.InviteOnly:
 		return passkey.InvitationNeeded
 	case record.Action == passkey.FirstUse && account.User.Version == 0:
-		return nil
+		return signIn
 	case record.Action == passkey.FirstUse && len(account.Passkeys) == 0:
 		return passkey.RegistrationClosed
 	case record.Action == passkey.FirstUse:
@@ -151,7 +153,8 @@ func (s *Service) finishRegistration(ctx context.Context, party Party, name stri
 	if err := s.checkRecord(record, party); err != nil {
 		return Registered{}, err
 	}
-	if err := s.mayRegister(record, account); err != nil {
+	signIn := s.signInAt(party, true)
+	if err := s.mayRegister(record, account, signIn); err != nil {
 		return Registered{}, err
 	}
 	p, err := s.verifyAttestation(reply, record)
@@ -163,18 +166,18 @@ func (s *Service) finishRegistration(ctx context.Context, party Party, name stri
 	if name != "" {
 		p.Name = name
 	}
-	return s.register(ctx, record, account, p)
+	return s.register(ctx, record, account, p, signIn)
 }
 
 // register writes the passkey. What may be registered is decided again on every account it is tried on.
-func (s *Service) register(ctx context.Context, record passkey.Challenge, account passkey.Account, p passkey.Passkey) (Registered, error) {
+func (s *Service) register(ctx context.Context, record passkey.Challenge, account passkey.Account, p passkey.Passkey, signIn error) (Registered, error) {
 	codes, recovery, err := s.firstCodes(record, account, p.CreatedAt)
 	if err != nil {
 		return Registered{}, err
 	}
 	wanted, registered := p.Name, Registered{Action: record.Action}
 	write := func(account passkey.Account) error {
-		if err := s.mayRegister(record, account); err != nil {
+		if err := s.mayRegister(record, account, signIn); err != nil {
 			return err
 		}
 		user, err := s.userToBe(record, account)

@@ -32,7 +32,7 @@ func (g *Gate) party(x *exchange) ceremony.Party {
 		name = base64.RawURLEncoding.EncodeToString(fresh)
 		g.setBrowser(x, name)
 	}
-	return ceremony.Party{User: x.user, Origin: x.origin.text, Browser: passkey.DigestOf(name), Session: x.session}
+	return ceremony.Party{User: x.user, Origin: x.origin.text, Browser: passkey.DigestOf(name), Session: x.session, SignedIn: readTime(x.in.SignedIn)}
 }
 
 func (g *Gate) setBrowser(x *exchange, value string) {

@@ -55,12 +55,13 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 			suitable++
 		}
 	}
+	first := g.firstUse(x, account)
 	g.party(x) // the cookie is set here, so that two tabs opened together share one
 	g.writePage(x, http.StatusOK, assets.Challenge{
 		Common: g.common(x), Demand: sealed, ReturnTo: d.back(), Method: d.Method, Target: d.Target,
 		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
-		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: account.User.Version == 0 && !g.cfg.InviteOnly,
-		Uninvited: account.User.Version == 0 && g.cfg.InviteOnly, Timeout: g.cfg.ChallengeTTL,
+		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: first.open,
+		Uninvited: first.uninvited, SignIn: string(first.signIn), SignInWithin: g.cfg.SignInWithin, Timeout: g.cfg.ChallengeTTL,
 	})
 }
 

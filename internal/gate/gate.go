@@ -50,6 +50,7 @@ type Config struct {
 	InviteOnly   bool          // shown to the pages: a first passkey needs an invitation
 	KeepLast     bool          // shown to the pages: the only passkey can't be removed
 	NoRecovery   bool          // shown to the pages: there are no recovery codes
+	SignInWithin time.Duration // shown to the pages: how long after the sign-in a first passkey may be registered; 0: always
 
 	// Longest returns the longest maximum age of any block that shares this one's grants: how long a proof can be of use.
 	// Nil means this block is alone.
@@ -101,6 +102,7 @@ type Ceremonies interface {
 type Request struct {
 	User        string   // who the first factor says it is; "" for nobody, or for several at once
 	Session     string   // the first-factor session; ignored unless BindSession
+	SignedIn    string   // when it says that they signed in; "" where it does not, or several times. Ignored unless SignInWithin
 	Client      string   // client address
 	TrustedPeer bool     // the connection comes from one of trusted_proxies
 	Original    *url.URL // as the client sent it, before any rewrite

@@ -29,9 +29,11 @@ func (g *Gate) listPasskeys(x *exchange, b *Backend) {
 		g.writeJSON(x, http.StatusOK, accountAnswer{rows, g.recoveryOf(account.User), g.signalOf(account.User)})
 		return
 	}
+	first := g.firstUse(x, account)
 	g.party(x)
 	page := assets.Account{
-		Common: g.common(x), Passkeys: rows, Max: g.cfg.MaxPasskeys, FirstUse: account.User.Version == 0 && !g.cfg.InviteOnly, Uninvited: account.User.Version == 0 && g.cfg.InviteOnly,
+		Common: g.common(x), Passkeys: rows, Max: g.cfg.MaxPasskeys, FirstUse: first.open, Uninvited: first.uninvited,
+		SignIn: string(first.signIn), SignInWithin: g.cfg.SignInWithin,
 		Timeout: g.cfg.ChallengeTTL, KeepLast: g.cfg.KeepLast, Recovery: !g.cfg.NoRecovery,
 	}
 	if left := g.recoveryOf(account.User); left != nil {

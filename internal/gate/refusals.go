@@ -62,6 +62,8 @@ var answers = map[passkey.Refusal]answer{
 	passkey.InvitationNeeded:    {403, "The first passkey needs an invitation", "A first passkey can't be registered here on your sign-in alone.", "Ask your administrators for an invitation."},
 	passkey.RecoveryCodeInvalid: {403, "This recovery code is not valid", "It was used already, replaced by new ones, or made for somebody else. Each works once.", "Check it, try another one of yours, or ask your administrators for an invitation."},
 	passkey.RecoveryOff:         {403, "Recovery codes are not used here", "The administrators have switched them off.", "Ask your administrators for an invitation."},
+	passkey.SignInTimeMissing:   {403, "Sign in again first", "A first passkey can be registered only soon after signing in, and the sign-in in front of this page did not say when that was.", "Sign in again, then try once more. If it stays, tell your administrators."},
+	passkey.SignInTooOld:        {403, "Sign in again first", "A first passkey can be registered only soon after signing in, and you signed in too long ago.", "Sign in again, then try once more."},
 	passkey.RegistrationClosed:  {403, "Registration is closed", "A passkey was registered for you before, so another one can't be registered on your sign-in alone.", "Use an existing passkey, or ask your administrators."},
 	passkey.AuthorizationNeeded: {403, "Confirm with an existing passkey first", "Adding or removing a passkey, and ending all confirmations, needs one that you have.", "Confirm with an existing passkey, then try again."},
 	passkey.AttestationInvalid:  {403, "The new passkey did not check out", "The answer of the device that made it is not valid.", "Try again, or use another device."},

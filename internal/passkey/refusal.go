@@ -74,6 +74,8 @@ const (
 	InvitationNeeded    Refusal = "invitation_needed"     // registration invite: the first passkey needs one
 	RecoveryCodeInvalid Refusal = "recovery_code_invalid" // not this user's, used, or replaced by new ones
 	RecoveryOff         Refusal = "recovery_off"          // recovery_codes off
+	SignInTimeMissing   Refusal = "sign_in_time_missing"  // sign_in_time: the first factor does not say, or not clearly, when the person signed in
+	SignInTooOld        Refusal = "sign_in_too_old"       // sign_in_time: too long ago for a first passkey
 	AuthorizationNeeded Refusal = "authorization_needed"  // an existing passkey has to be used first
 	AttestationInvalid  Refusal = "attestation_invalid"
 	AlgorithmRefused    Refusal = "algorithm_refused" // not one of ES256, EdDSA, RS256
