@@ -16,8 +16,8 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "import",
-		Usage: "[--config <path>] [--adapter <name>] [--dry-run] <file>|-",
-		Short: "Reads users and passkeys that export wrote into a store",
+		Usage: "[--config <path>] [--adapter <name>] [--dry-run] <file>|- | --from janus [--janus-host <host>] [--table <name>] [--region <region>] [--user-suffix <text>]",
+		Short: "Reads users and passkeys, which export wrote or Janus has, into a store",
 		Long: `
 Reads an export from a file, or with "-" from standard input, into the store
 that the configuration names, which must be of the same rp_id.
@@ -32,17 +32,23 @@ Everybody's grants end: each user is imported in a new epoch, so that no grant
 made before the move counts after it, even with the same grant_keys.
 
 With --dry-run it reads the whole export and the store, says what would happen,
-and writes nothing.`,
+and writes nothing.
+` + fromJanus,
 		CobraFunc: func(cmd *cobra.Command) {
 			configFlags(cmd)
 			cmd.Flags().Bool("dry-run", false, "Check everything and write nothing")
-			cmd.Args = cobra.ExactArgs(1)
+			janusFlags(cmd)
+			cmd.Example = importExamples
+			cmd.Args = importArguments
 			cmd.RunE = runImport
 		},
 	})
 }
 
 func runImport(cmd *cobra.Command, arguments []string) error {
+	if from, _ := cmd.Flags().GetString("from"); from == "janus" {
+		return runImportJanus(cmd)
+	}
 	if config, _ := cmd.Flags().GetString("config"); config == "-" && arguments[0] == "-" {
 		return errors.New("the configuration and the export can't both come from standard input")
 	}
@@ -67,32 +73,48 @@ func runImport(cmd *cobra.Command, arguments []string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", arguments[0], err)
 	}
+	report, err := load(ctx, rpID, configured, export, dry)
+	if report == nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%s %s\n", verb(dry), report)
+	return outcome(ctx, *report, err, dry)
+}
+
+func verb(dry bool) string {
+	if dry {
+		return "would import"
+	}
+	return "imported"
+}
+
+// load imports users or rehearses that, and says who was left out. Without a report nothing was done.
+func load(ctx context.Context, rpID string, configured Store, from transfer.Source, dry bool) (*transfer.Report, error) {
 	var store transfer.Store // none: one that holds nothing
 	file, makesItself := configured.(interface{ missing() error })
 	if !dry || !makesItself || file.missing() == nil {
 		opened, release, err := openToMove(rpID, configured)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer release()
 		store = opened
 	}
-	run, verb := transfer.Import, "imported"
+	run := transfer.Import
 	if dry {
-		run, verb = transfer.Rehearse, "would import"
+		run = transfer.Rehearse
 	}
-	meter := newMeter(verb)
-	report, err := run(ctx, store, export, transfer.Options{Progress: meter.Show})
+	meter := newMeter(verb(dry))
+	report, err := run(ctx, store, from, transfer.Options{Progress: meter.Show})
 	meter.End()
 	list(report)
-	fmt.Fprintf(os.Stderr, "%s %s\n", verb, report)
-	return outcome(ctx, report, err, dry)
+	return &report, err
 }
 
 // list says who was left out, and why.
 func list(report transfer.Report) {
 	for _, r := range report.List {
-		fmt.Fprintf(os.Stderr, "line %d, user %q: %s\n", r.Line, r.User, r.Reason)
+		fmt.Fprintln(os.Stderr, r)
 	}
 	if more := report.Refused - len(report.List); more > 0 {
 		fmt.Fprintf(os.Stderr, "and %d more\n", more)

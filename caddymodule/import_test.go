@@ -56,7 +56,7 @@ func TestImport(t *testing.T) {
 	says(0, "imported 0 users, 0 passkeys; 3 users were there already\n", "", "export")
 
 	strangers := strings.Replace(text, `"handle":"`, `"handle":"AAAA`, 1)
-	says(1, `line 2, user "ada": the store has another record of this user (made there, not by this export); it is left as it is`, strangers, "-")
+	says(1, `line 2, user "ada": the store has another record of this user (made there, not by this import); it is left as it is`, strangers, "-")
 	says(1, "imported 0 users, 0 passkeys; 2 users were there already; 1 user refused\n", strangers, "-")
 	says(1, "Error: not everybody would be imported", strangers, "--dry-run", "-")
 	taken := strings.Replace(text, `"user":"bob"`, `"user":"mallory"`, 1)

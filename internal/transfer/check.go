@@ -20,6 +20,9 @@ const (
 	maxText       = 32          // bytes of an attestation format (WebAuthn L3 §8.1) or a transport
 )
 
+// Check refuses an account that no export could hold, and says why. An import of anything but an export has to ask.
+func Check(account passkey.Account) error { return checkAccount(account) }
+
 // checkAccount refuses what the gateway could not have made: such a record comes from a damaged or edited file, or from
 // a bug, and would be trusted for good once it is in a store. It says why, and quotes nothing.
 func checkAccount(account passkey.Account) error {

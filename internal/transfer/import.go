@@ -25,14 +25,24 @@ type Report struct {
 
 // Refused is a user who was not imported, and why.
 type Refused struct {
-	Line   int
+	Line   int // 0 where there are no lines
 	User   string
 	Reason string
 }
 
+// String returns a line like `line 2, user "ada": somebody else holds one of the passkeys`.
+func (r Refused) String() string { return at(r.Line, r.User) + ": " + r.Reason }
+
+func at(line int, user string) string {
+	if line == 0 {
+		return fmt.Sprintf("user %q", user)
+	}
+	return fmt.Sprintf("line %d, user %q", line, user)
+}
+
 // The reasons.
 const (
-	anotherRecord = "the store has another record of this user (made there, not by this export); it is left as it is"
+	anotherRecord = "the store has another record of this user (made there, not by this import); it is left as it is"
 	heldPasskey   = "somebody else holds one of the passkeys"
 )
 
@@ -82,12 +92,40 @@ type job struct {
 	done    chan struct{}
 }
 
+// Source is where an import has its users from: a [Reader], or a [List]. One goroutine uses it at a time.
+type Source interface {
+	// Next returns the next user, without an epoch, as [Check] wants them; [io.EOF] behind the last. Any other error ends
+	// the import.
+	Next() (passkey.Account, error)
+
+	// Line returns which line of a file the last user was on; 0 where there are no lines.
+	Line() int
+}
+
+// List is a source of users who are in memory already.
+type List struct {
+	Accounts []passkey.Account
+	next     int
+}
+
+// Next implements [Source].
+func (l *List) Next() (passkey.Account, error) {
+	if l.next == len(l.Accounts) {
+		return passkey.Account{}, io.EOF
+	}
+	l.next++
+	return l.Accounts[l.next-1], nil
+}
+
+// Line implements [Source].
+func (*List) Line() int { return 0 }
+
 // Import writes the users of an export to a store, several at once, each in a new epoch. Who can't be imported is in the
 // report, and the others are imported all the same. An error tells why the rest was not: the first line that is
 // malformed, the store, the context, or [ErrCutShort] when all whole lines were imported and the end is missing. After any of
 // them the same export can be imported again: who is there already is left as they are. Once the context is done it
 // returns without waiting for the reader's input, from which it may still read once.
-func Import(parent context.Context, store Store, from *Reader, opts Options) (Report, error) {
+func Import(parent context.Context, store Store, from Source, opts Options) (Report, error) {
 	opts = opts.withDefaults()
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
@@ -113,7 +151,7 @@ func Import(parent context.Context, store Store, from *Reader, opts Options) (Re
 		case parent.Err() != nil:
 			first = context.Cause(parent)
 		default:
-			first = fmt.Errorf("importing line %d, user %q: %w", j.line, j.account.User.Name, j.outcome.err)
+			first = fmt.Errorf("importing %s: %w", at(j.line, j.account.User.Name), j.outcome.err)
 		}
 		cancel(first)
 	}
@@ -150,7 +188,7 @@ func Import(parent context.Context, store Store, from *Reader, opts Options) (Re
 }
 
 // feed starts the jobs in the order of the file and returns why it stopped.
-func feed(ctx context.Context, store Store, reader *Reader, order chan<- *job, opts Options) error {
+func feed(ctx context.Context, store Store, reader Source, order chan<- *job, opts Options) error {
 	var underWay sync.WaitGroup
 	ids := map[digest]struct{}{}
 	for {

@@ -96,7 +96,7 @@ func TestNothingIsOverwritten(t *testing.T) {
 	want := report(6, 5, 1)
 	want.Refused = 2
 	want.List = []transfer.Refused{
-		{Line: 6, User: "user 004", Reason: "the store has another record of this user (made there, not by this export); it is left as it is"},
+		{Line: 6, User: "user 004", Reason: "the store has another record of this user (made there, not by this import); it is left as it is"},
 		{Line: 7, User: "user 005", Reason: "somebody else holds one of the passkeys"},
 	}
 	imports(t, s, exported(t, accounts...), want)

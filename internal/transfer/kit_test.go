@@ -167,7 +167,7 @@ func (s *unruly) Import(ctx context.Context, account passkey.Account) error {
 	return err
 }
 
-type run func(context.Context, transfer.Store, *transfer.Reader, transfer.Options) (transfer.Report, error)
+type run func(context.Context, transfer.Store, transfer.Source, transfer.Options) (transfer.Report, error)
 
 // load reads an export from its header on, and imports it or rehearses that.
 func load(ctx context.Context, what run, s transfer.Store, in io.Reader, opts transfer.Options) (transfer.Report, error) {

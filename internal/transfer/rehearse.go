@@ -11,7 +11,7 @@ import (
 // Rehearse reads an export to its end and tells what [Import] would do, without a write. A nil store is one that holds
 // nothing. It reads the whole store first and keeps a few dozen bytes for each user and passkey, so it says what holds
 // for the store as it was then.
-func Rehearse(ctx context.Context, store Store, from *Reader, opts Options) (Report, error) {
+func Rehearse(ctx context.Context, store Store, from Source, opts Options) (Report, error) {
 	opts = opts.withDefaults()
 	handles, held := map[digest][]byte{}, map[digest]struct{}{}
 	remember := func(account passkey.Account) error {

@@ -96,7 +96,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		return nil, fmt.Errorf("loading the AWS SDK's configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, errors.New("no AWS region: set the store's region, or AWS_REGION in the environment")
+		return nil, errors.New("no AWS region: set the store's region, give --region to a command that has it, or set AWS_REGION in the environment")
 	}
 	if err := CheckRegion(cfg.Region); err != nil {
 		return nil, err
