@@ -21,6 +21,28 @@ func TestRelatedOriginsAccepted(t *testing.T) {
 	}
 }
 
+// explain and check know them as they know the others.
+func TestExplainRelatedOrigin(t *testing.T) {
+	s := shop{t, t.TempDir()}
+	text := "{\n\tstepgate {\n\t\trp_id example.com\n\t\torigins https://console.example.com\n\t\trelated_origins https://ops.other.test:8443\n\t}\n}\n" +
+		"console.example.com, ops.other.test {\n\tstepgate {\n\t\tuser {header.X-User}\n\t}\n\trespond hi\n}\n"
+	s.write("Caddyfile", text)
+	s.fails("say on which origin: https://console.example.com, https://ops.other.test:8443", "explain", "GET", "/x")
+	// Nothing here listens on that port: something in front does.
+	if out, problems, code := s.call("", "explain", "GET", "https://ops.other.test:8443/x", "--as", "alice"); code != 0 || !strings.Contains(out, "303 to /.stepgate/challenge") {
+		t.Errorf("%d %s%s", code, out, problems)
+	}
+	s.write("Caddyfile", strings.Replace(text, "related_origins https://ops.other.test:8443", "", 1))
+	out, problems, _ := s.call("", "explain", "GET", "https://ops.other.test/x", "--as", "alice")
+	if !strings.Contains(out, "421 origin_unknown") || !strings.Contains(out, "related_origins https://ops.other.test") {
+		t.Errorf("%s%s", out, problems)
+	}
+	out, problems, _ = s.call("", "check")
+	if !strings.Contains(out, "host_without_origin") || !strings.Contains(out, "Add it: `related_origins https://ops.other.test`.") {
+		t.Errorf("%s%s", out, problems)
+	}
+}
+
 // A related origin is served as the others are; the list is served on every host, also on one that is no origin.
 func TestRelatedOrigins(t *testing.T) {
 	g := newGateway(t)

@@ -116,6 +116,12 @@ func testRelatedOrigins(t *testing.T, on store) {
 	}
 	g.log.secret("cookie", carried)
 
+	// An administrator's link leads to either.
+	links := g.invites("bob").Links
+	if len(links) != 2 || !strings.HasPrefix(links[0], "https://console.example.test/.stepgate/passkeys#") || !strings.HasPrefix(links[1], "https://ops.other.test/.stepgate/passkeys#") {
+		t.Errorf("invited to %v", links)
+	}
+
 	// By hand, either's grant is refused at the other.
 	c := newClient(t, g, "").signedIn("alice")
 	for origin, grant := range map[string]string{"https://ops.other.test": carried, "https://console.example.test": p.cookies()["__Host-stepgate"]} {
