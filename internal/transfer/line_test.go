@@ -292,7 +292,8 @@ func FuzzReader(f *testing.F) {
 func TestDocumentedExample(t *testing.T) {
 	page, err := os.ReadFile("../../docs/moving.md")
 	must(t, err)
-	_, text, _ := strings.Cut(string(page), "```json\n")
+	_, text, _ := strings.Cut(string(page), "## The format\n")
+	_, text, _ = strings.Cut(text, "```json\n")
 	text, _, _ = strings.Cut(text, "```")
 	if n, err := readAll(text); n != 1 || err != io.EOF {
 		t.Errorf("%d users, %v", n, err)
