@@ -101,7 +101,7 @@ var pages = map[string]*template.Template{
 
 func parse(page string) *template.Template {
 	return template.Must(template.New("layout.html").
-		Funcs(template.FuncMap{"asset": URL, "level": levelWords, "instant": instant, "day": day}).
+		Funcs(template.FuncMap{"asset": URL, "level": levelWords, "kind": kindWords, "instant": instant, "day": day}).
 		ParseFS(files, "layout.html", page))
 }
 

@@ -47,9 +47,9 @@ func account(change func(*assets.Account)) assets.Account {
 	added, used := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC), time.Date(2026, 11, 21, 16, 30, 0, 0, time.UTC)
 	a := assets.Account{Common: common, Max: 10, Timeout: 5 * time.Minute, Passkeys: []assets.Passkey{
 		{ID: "firstid", Name: "Mac", Authenticator: "Apple Passwords", AAGUID: "fbfc3007-154e-4ecc-8c0b-6e020557d7bd",
-			BackupEligible: true, BackedUp: true, Level: "verified", CreatedAt: added, LastUsedAt: &used},
+			Kind: assets.KindSynced, BackupEligible: true, BackedUp: true, Level: "verified", CreatedAt: added, LastUsedAt: &used, LastUsedOn: "https://console.example.com"},
 		{ID: "secondid", Name: "Blue key", Authenticator: "YubiKey 5 Series with NFC", AAGUID: "fa2b99dc-9e39-4257-8f92-4a30d23c4118",
-			Level: "device_bound", CreatedAt: used},
+			Kind: assets.KindSecurityKey, Level: "device_bound", CreatedAt: used},
 	}}
 	if change != nil {
 		change(&a)
@@ -83,6 +83,8 @@ func everyPage() map[string]renderer {
 		"account first use":   account(func(a *assets.Account) { a.Passkeys, a.FirstUse = nil, true }),
 		"account closed":      account(func(a *assets.Account) { a.Passkeys = nil }),
 		"account zero":        assets.Account{},
+		"account codes":       account(func(a *assets.Account) { a.Recovery, a.CodesLeft = true, 7 }),
+		"account lost":        account(func(a *assets.Account) { a.Passkeys, a.Recovery, a.CodesLeft = nil, true, 7 }),
 		"message":             message(nil),
 		"message zero":        assets.Message{},
 	}
@@ -260,12 +262,23 @@ func TestAccountSays(t *testing.T) {
 		change      func(*assets.Account)
 		want, never []string
 	}{
-		{"a list", nil, []string{"2 of 10", "Apple Passwords", "Synced", "This device only", "Never", "High", "Standard",
+		{"a list", nil, []string{"2 of 10", "Apple Passwords", "Synced", "Security key", "Never", "<bdi>console.example.com</bdi>", "High", "Standard",
 			`data-id="secondid"`, `data-backup-eligible="false"`, `<time datetime="2026-11-21T16:30:00Z">21 November 2026, 16:30 UTC</time>`},
 			[]string{"aria-disabled", "only passkey"}},
-		{"the last one stays", func(a *assets.Account) { a.Passkeys = a.Passkeys[:1] },
-			[]string{`aria-disabled="true" aria-describedby="only"`, `id="only"`, "Add another passkey first"}, nil},
-		{"not synced yet", func(a *assets.Account) { a.Passkeys[0].BackedUp = false }, []string{"Can be synced"}, []string{">Synced<"}},
+		{"the only one stays", func(a *assets.Account) { a.Passkeys, a.KeepLast = a.Passkeys[:1], true },
+			[]string{`aria-disabled="true" aria-describedby="only"`, `id="only"`, "Add another passkey first", "Add a second passkey"}, nil},
+		{"the only one may go", func(a *assets.Account) { a.Passkeys = a.Passkeys[:1] },
+			[]string{"This is your only passkey.", "need an invitation from the administrators", "Add a second passkey"}, []string{"aria-disabled", "recovery codes"}},
+		{"the only one may go, and codes are on", func(a *assets.Account) { a.Passkeys, a.Recovery = a.Passkeys[:1], true },
+			[]string{"you have no recovery codes", "Make recovery codes"}, []string{"Use a recovery code"}},
+		{"the only one may go, with codes", func(a *assets.Account) { a.Passkeys, a.Recovery, a.CodesLeft = a.Passkeys[:1], true, 2 },
+			[]string{"one of your 2 recovery codes", "2 left", "Make new codes", "Use a recovery code"}, []string{"need an invitation"}},
+		{"two have nothing to fear", func(a *assets.Account) { a.Recovery, a.CodesLeft = true, 2 }, nil, []string{"second passkey", "only passkey"}},
+		{"not synced yet", func(a *assets.Account) { a.Passkeys[0].Kind = assets.KindSyncable }, []string{"Can be synced"}, []string{">Synced<"}},
+		{"bound to a device", func(a *assets.Account) { a.Passkeys[1].Kind = assets.KindDevice }, []string{"This device only"}, nil},
+		{"imported", func(a *assets.Account) { a.Passkeys[1].Kind = assets.KindUnknown }, []string{"Not used here yet"}, nil},
+		{"lost everything, with codes", func(a *assets.Account) { a.Passkeys, a.Recovery, a.CodesLeft = nil, true, 8 },
+			[]string{"one of your recovery codes", "Use a recovery code", "Use an invitation", "To make new ones you need a passkey"}, []string{"Make new codes"}},
 		{"full", func(a *assets.Account) { a.Max = 2 }, []string{"as many passkeys as you may have"}, []string{`data-do="add"`}},
 		{"first use", func(a *assets.Account) { a.Passkeys, a.FirstUse = nil, true }, []string{`data-do="add"`, "no passkey yet"}, []string{"Step 1"}},
 		{"signed in too long ago", func(a *assets.Account) {

@@ -38,6 +38,16 @@ type console struct {
 	answers   map[string][]http.HandlerFunc
 	calls     []string
 	demands   int
+
+	model      string   // what the authenticator calls itself; "" for unknown
+	offered    []string // what authentications are allowed to use; nil for anything
+	recovering bool     // the registration under way is by a recovery code
+}
+
+// theCodes are everybody's.
+var theCodes = []string{
+	"AAAA-BBBB-CCCC-DDDD", "ABCD-EFGH-IJKL-MNOP", "QRST-UVWX-YZ23-4567", "KLMN-OPQR-STUV-WXYZ",
+	"2345-6723-4567-2345", "GATE-STEP-GATE-STEP", "MMMM-MMMM-MMMM-MMMM", "ZZZZ-ZZZZ-ZZZZ-ZZZZ",
 }
 
 const prefix = "/.stepgate"
@@ -158,6 +168,8 @@ func (c *console) api(w http.ResponseWriter, r *http.Request, route string) {
 		ReturnTo                 string `json:"return_to"`
 		Credential               json.RawMessage
 		Authorization            json.RawMessage
+		Suggested, Last          bool
+		RecoveryCode             string `json:"recovery_code"`
 	}
 	if r.Method != "GET" {
 		if r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Sec-Fetch-Site") != "same-origin" {
@@ -180,6 +192,15 @@ func (c *console) api(w http.ResponseWriter, r *http.Request, route string) {
 	case route == "POST /passkeys/authorize/options":
 		c.issue(w, body.Action+" "+body.ID)
 	case route == "POST /passkeys/options":
+		if body.RecoveryCode != "" {
+			if body.RecoveryCode != theCodes[0] {
+				problem("recovery_code_invalid", 403)(w, r)
+				return
+			}
+			c.recovering = true
+			c.issue(w, "create")
+			return
+		}
 		if len(c.account.Passkeys) > 0 && body.Authorization == nil {
 			problem("authorization_needed", 403)(w, r)
 			return
@@ -190,11 +211,33 @@ func (c *console) api(w http.ResponseWriter, r *http.Request, route string) {
 		c.issue(w, "create")
 	case route == "POST /passkeys":
 		if made := c.consume(w, body.Credential, "create"); made != nil {
-			row := c.register(made.ID, body.Name)
-			reply(w, 201, row)
+			if body.Suggested && c.model != "" {
+				body.Name = c.model
+			}
+			answer := struct {
+				assets.Passkey
+				Codes []string `json:"recovery_codes,omitempty"`
+				Left  *int     `json:"recovery_codes_left,omitempty"`
+			}{Passkey: c.register(made.ID, body.Name)}
+			switch {
+			case c.recovering:
+				c.account.CodesLeft--
+				answer.Left = &c.account.CodesLeft
+			case c.account.Recovery && len(c.account.Passkeys) == 1:
+				answer.Codes, c.account.CodesLeft = theCodes, len(theCodes)
+			}
+			c.recovering = false
+			reply(w, 201, answer)
 		}
 	case route == "GET /passkeys":
-		reply(w, 200, map[string]any{"passkeys": c.account.Passkeys})
+		reply(w, 200, map[string]any{"passkeys": c.account.Passkeys, "signal": map[string]any{
+			"rpId": "localhost", "userId": "AAECAwQFBgcICQoLDA0ODw", "name": "maria", "displayName": "maria", "allAcceptedCredentialIds": []string{"AAAA"},
+		}})
+	case route == "POST /recovery-codes":
+		if c.consume(w, body.Authorization, "recovery_codes ") != nil {
+			c.account.CodesLeft = len(theCodes)
+			reply(w, 200, map[string]any{"recovery_codes": theCodes})
+		}
 	case route == "GET /status":
 		reply(w, 200, map[string]any{"stepped_up": false})
 	case route == "POST /logout":
@@ -208,6 +251,10 @@ func (c *console) api(w http.ResponseWriter, r *http.Request, route string) {
 		}
 	case r.Method == "DELETE":
 		for i, p := range c.account.Passkeys {
+			if strings.HasSuffix(route, "/"+p.ID) && len(c.account.Passkeys) == 1 && !body.Last {
+				problem("last_passkey", 409)(w, r)
+				return
+			}
 			if strings.HasSuffix(route, "/"+p.ID) && c.consume(w, body.Authorization, "remove "+p.ID) != nil {
 				c.account.Passkeys = append(c.account.Passkeys[:i:i], c.account.Passkeys[i+1:]...)
 				w.WriteHeader(http.StatusNoContent)
@@ -220,7 +267,7 @@ func (c *console) api(w http.ResponseWriter, r *http.Request, route string) {
 }
 
 func (c *console) register(id, name string) assets.Passkey {
-	row := assets.Passkey{ID: shortID(id), Name: name, Authenticator: "Unknown authenticator", AAGUID: "00000000-0000-0000-0000-000000000000",
+	row := assets.Passkey{ID: shortID(id), Name: name, Kind: assets.KindDevice, Authenticator: "Unknown authenticator", AAGUID: "00000000-0000-0000-0000-000000000000",
 		BackupEligible: c.level == "verified", Level: c.level, CreatedAt: time.Now()}
 	c.account.Passkeys = append(c.account.Passkeys, row)
 	c.account.FirstUse, c.challenge.FirstUse = false, false
@@ -252,6 +299,9 @@ func (c *console) issue(w http.ResponseWriter, purpose string) {
 		options["excludeCredentials"] = []any{}
 	} else {
 		options["rpId"] = "localhost"
+		for _, id := range c.offered {
+			options["allowCredentials"] = []any{map[string]any{"type": "public-key", "id": id}}
+		}
 		options["userVerification"] = "required"
 	}
 	reply(w, 200, map[string]any{"publicKey": options})

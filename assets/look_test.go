@@ -139,6 +139,30 @@ func TestAccessibility(t *testing.T) {
 			open("/passkeys")
 			tab.Wait(state("ready"))
 		}},
+		{"account only one, removing", func() {
+			show(func(c *console) {
+				c.account.Passkeys, c.account.Recovery, c.account.CodesLeft = []assets.Passkey{mac}, true, 3
+			})
+			open("/passkeys")
+			tab.Wait(state("ready"))
+			tab.Click("li button[data-do=remove]")
+			tab.Wait("document.querySelector('dialog').open")
+		}},
+		{"account lost, with codes", func() {
+			show(func(c *console) { c.account.Passkeys, c.account.Recovery, c.account.CodesLeft = nil, true, 8 })
+			open("/passkeys#recover")
+			tab.Wait("document.activeElement.name === 'recovery_code'")
+		}},
+		{"account new codes", func() {
+			show(func(c *console) { c.account.Recovery, c.account.CodesLeft = true, 3 })
+			open("/passkeys")
+			tab.Wait(state("ready"))
+			tab.Click("button[data-do=codes]")
+			tab.Click("form[data-do=codes] .primary")
+			tab.Wait(state("keeping"))
+			tab.Click("[data-step=codes] button[data-do=copy]") // so that the page can be left
+			tab.Wait("document.querySelector('#status').textContent !== ''")
+		}},
 		{"message", func() {
 			show(func(c *console) {})
 			c.message = message(nil)

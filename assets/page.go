@@ -15,16 +15,17 @@ type Common struct {
 // Challenge is the page where a person steps up.
 type Challenge struct {
 	Common
-	Demand   string        // sealed demand to send back with the ceremony; "" when ReturnTo alone says where to go
-	ReturnTo string        // path and query on this origin where the person goes afterwards
-	Method   string        // method of the request that was stopped
-	Target   string        // path and query of the request that was stopped, for display
-	Level    string        // what it demands: present, verified, device_bound
-	MaxAge   time.Duration // how fresh the step-up must be
-	Because  string        // refusal code: grant_missing, grant_stale, grant_level, …
-	Passkeys int           // how many passkeys the person has
-	Suitable int           // how many of them reach Level
-	FirstUse bool          // the person may register a first passkey here and now
+	Demand    string        // sealed demand to send back with the ceremony; "" when ReturnTo alone says where to go
+	ReturnTo  string        // path and query on this origin where the person goes afterwards
+	Method    string        // method of the request that was stopped
+	Target    string        // path and query of the request that was stopped, for display
+	Level     string        // what it demands: present, verified, device_bound
+	MaxAge    time.Duration // how fresh the step-up must be
+	Because   string        // refusal code: grant_missing, grant_stale, grant_level, …
+	Passkeys  int           // how many passkeys the person has
+	Suitable  int           // how many of them reach Level
+	CodesLeft int           // how many recovery codes they have
+	FirstUse  bool          // the person may register a first passkey here and now
 
 	Uninvited bool          // the person could, but for registration invite
 	Timeout   time.Duration // how long a ceremony may take
@@ -58,6 +59,7 @@ type Passkey struct {
 	Name           string     `json:"name"`
 	Authenticator  string     `json:"authenticator"` // by AAGUID, or "Unknown authenticator"
 	AAGUID         string     `json:"aaguid"`        // as a UUID
+	Kind           string     `json:"kind"`          // one of the Kind constants
 	BackupEligible bool       `json:"backup_eligible"`
 	BackedUp       bool       `json:"backed_up"`
 	Level          string     `json:"level"` // the highest it reaches
@@ -65,6 +67,15 @@ type Passkey struct {
 	LastUsedAt     *time.Time `json:"last_used_at"` // nil: never
 	LastUsedOn     string     `json:"last_used_on"` // the origin where that was; "" for never
 }
+
+// The kinds of passkey, as people tell them apart.
+const (
+	KindSynced      = "synced"       // kept by a password manager, on all of a person's devices
+	KindSyncable    = "syncable"     // may be, and is not yet
+	KindDevice      = "device"       // stays on the device that made it
+	KindSecurityKey = "security_key" // stays on a device that people plug in or hold near
+	KindUnknown     = "unknown"      // imported, and not used since
+)
 
 // Message is a page that only says something: a refusal, or what to do next.
 type Message struct {

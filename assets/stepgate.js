@@ -350,15 +350,17 @@ function ceremony(button, prepared, finish, { auto = false, box = alertBox, fail
   clear(box);
   const stop = waiting(button, controller);
   return (async () => {
-    let sent = false;
+    let sent = false, answered = null;
     try {
       const credential = await Promise.race([asked, stopped]);
       sent = true;
       stop.hidden = true; // the answer is on its way
       button.textContent = "Checking…";
+      answered = credential;
       await finish(credential, ready.json);
     } catch (error) {
       const failure = translate(error, prepared.kind);
+      if (answered) stale(failure, answered, ready.json);
       if (!sent && ready && !prepared.renewable && failure.code !== "timeout") prepared.ready = ready; // not used up
       if (auto && ["not_allowed", "cancelled"].includes(failure.code)) {
         // Nobody asked for this prompt, so nobody needs to hear that it was not answered.
@@ -398,9 +400,9 @@ function rested(button, stop) {
 
 // register sends a new passkey. If an earlier try arrived and only its answer was lost, the challenge counts as used
 // though the passkey is there: look, before a second one is created.
-async function register(credential, name) {
+async function register(credential, name, suggested) {
   try {
-    return await api("POST", "/passkeys", { credential, name });
+    return await api("POST", "/passkeys", { credential, name, suggested });
   } catch (failure) {
     if (failure.code !== "challenge_used") throw failure;
     const id = await shortID(credential.id);
@@ -416,10 +418,33 @@ async function register(credential, name) {
 const mayStillCount = ["store_unavailable", "internal", "too_early", "body_timeout", "user_missing", "session_missing"];
 
 // discard tells the authenticator that a passkey is of no use here, so that it stops offering it. That is final: it is
-// called only for one that this person just created in vain or removed. Never for passkey_unknown: on a shared device
-// that may be the good passkey of somebody else.
+// called only for one that this person just created in vain or removed, or that is gone since it was offered.
 function discard(rpId, credentialId) {
   PublicKeyCredential.signalUnknownCredential?.({ rpId, credentialId }).catch(() => {});
+}
+
+// stale discards a passkey that the gateway does not know, if the gateway itself offered it a moment ago: then it was this
+// person's, and was removed meanwhile. Any other one may be the good passkey of somebody else who shares the device.
+function stale(failure, credential, json) {
+  if (failure.code === "passkey_unknown" && json.allowCredentials?.some(({ id }) => id === credential.id)) {
+    discard(json.rpId, credential.id);
+  }
+}
+
+// tell has password managers drop what is of no use here any more, and show the right user (WebAuthn L3 §5.1.10). It is
+// about this person's passkeys only, as the gateway knows them at this moment.
+async function tell() {
+  const all = PublicKeyCredential.signalAllAcceptedCredentials, details = PublicKeyCredential.signalCurrentUserDetails;
+  if (!all && !details) return;
+  try {
+    const { signal } = await api("GET", "/passkeys");
+    if (!signal) return;
+    const { rpId, userId, name, displayName, allAcceptedCredentialIds } = signal;
+    await all?.call(PublicKeyCredential, { rpId, userId, allAcceptedCredentialIds });
+    await details?.call(PublicKeyCredential, { rpId, userId, name, displayName });
+  } catch {
+    // whoever is not told keeps an entry that does not work
+  }
 }
 
 // creation handles a form that creates a passkey; done(row) is called with the gateway's record of it.
@@ -431,7 +456,8 @@ function creation(form, prepared, done, failed = () => false) {
     again = { credential, json };
     let row;
     try {
-      row = await register(credential, input.value.trim());
+      // Nobody has typed the suggested name, so the authenticator's own may go before it.
+      row = await register(credential, input.value.trim(), input.value === input.dataset.suggested);
     } catch (failure) {
       if (failure.fromGateway && !mayStillCount.includes(failure.code)) {
         again = null;
@@ -453,6 +479,12 @@ function creation(form, prepared, done, failed = () => false) {
   };
 }
 
+// suggest fills in the name of a passkey that is about to be created.
+function suggest(input, taken) {
+  if (input.value && input.value !== input.dataset.suggested) return;
+  input.value = input.dataset.suggested = suggestName(taken);
+}
+
 // suggestName names a passkey after the device, as far as the browser tells.
 function suggestName(taken = []) {
   const about = `${navigator.userAgentData?.platform ?? ""} ${navigator.platform} ${navigator.userAgent}`;
@@ -464,6 +496,58 @@ function suggestName(taken = []) {
   let unique = name;
   for (let n = 2; used.has(unique.toLowerCase()); n++) unique = `${name} ${n}`;
   return unique;
+}
+
+// ------------------------------------------------------------------------------------------------------ recovery codes
+
+let keeping = false; // recovery codes are on the page that nobody can read again
+
+// keep shows recovery codes in box until the person goes on; then() is called with the press of the button.
+function keep(box, codes, then) {
+  const text = [
+    `Recovery codes of ${$(".who bdi", document)?.textContent ?? $(".facts bdi")?.textContent ?? ""}`.trim(),
+    `for ${location.host}`, "", ...codes, "",
+    `Each registers one passkey, once, at ${location.origin}${page.prefix}/passkeys`, "",
+  ].join("\n");
+  $(".codes", box).replaceChildren(...codes.map((code) => {
+    const item = element("li", "");
+    item.append(element("code", code));
+    return item;
+  }));
+  // Whoever leaves now has none: ask once, until they have done something with them.
+  const hold = (event) => event.preventDefault();
+  const saved = () => removeEventListener("beforeunload", hold);
+  addEventListener("beforeunload", hold);
+  $("button[data-do=copy]", box).onclick = () => navigator.clipboard.writeText(text).then(() => {
+    saved();
+    say("Copied.");
+  }, () => say("The browser did not allow copying. Select the codes and copy them, or download them."));
+  $("button[data-do=download]", box).onclick = () => {
+    const file = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+    element("a", "", { href: file, download: `recovery-codes-${location.hostname}.txt` }).click();
+    setTimeout(() => URL.revokeObjectURL(file), 60_000);
+    saved();
+    say("Downloaded. Move the file to a safe place.");
+  };
+  $("button[data-do=print]", box).onclick = () => {
+    saved();
+    print();
+  };
+  $("button[data-do=kept]", box).onclick = () => {
+    if (current) return;
+    saved();
+    keeping = false;
+    document.body.classList.remove("keeping");
+    $(".codes", box).replaceChildren();
+    box.hidden = true;
+    clear();
+    then();
+  };
+  keeping = true;
+  document.body.classList.add("keeping");
+  page.state = "keeping";
+  box.hidden = false;
+  $("h2", box).focus();
 }
 
 // -------------------------------------------------------------------------------------------------- this tab's memory
@@ -498,7 +582,7 @@ function challengePage() {
   const maxAge = Number(page.maxAge); // seconds; 0: every time
 
   const use = new Prepared("get", () => api("POST", "/challenge/options", wish));
-  const first = new Prepared("create", () => api("POST", "/passkeys/options", { name: suggestName(), ...wish }));
+  const first = new Prepared("create", () => api("POST", "/passkeys/options", { name: "", ...wish }));
   const authorize = new Prepared("get", () => api("POST", "/passkeys/authorize/options", { action: "add" }));
   let added = null; // options for the new passkey, once the person has confirmed with an old one
   let panel;
@@ -510,7 +594,7 @@ function challengePage() {
   function show(name, { focus = true } = {}) {
     panel = page.panel = name;
     for (const section of $$("section[data-panel]")) section.hidden = section.dataset.panel !== name;
-    for (const input of $$(`section[data-panel=${name}] input[name=name]`)) input.value ||= suggestName();
+    for (const input of $$(`section[data-panel=${name}] input[name=name]`)) suggest(input);
     if (focus) button(name)?.focus();
     const prepared = prepare[name];
     if (!prepared) return Promise.resolve();
@@ -559,8 +643,17 @@ function challengePage() {
   button("use").onclick = () => press("use");
   button("confirm").onclick = () => press("confirm");
 
-  // A new passkey proves nothing yet: it has to be used once (and reach the level) before the way is free.
+  // The codes that come with a first passkey are shown before anything else: leaving the page would lose them.
   async function created(row) {
+    if (!row?.recovery_codes) return goOn(row);
+    show("codes", { focus: false });
+    $("h1").textContent = "Your passkey has been created";
+    $(".lead").textContent = "One thing before you go on:";
+    keep($("section[data-panel=codes]"), row.recovery_codes, () => goOn(row));
+  }
+
+  // A new passkey proves nothing yet: it has to be used once (and reach the level) before the way is free.
+  async function goOn(row) {
     if (page.level && row?.level && !reaches(row.level)) {
       await show("add");
       throw new Failure("created_too_weak", page.level === "attested" ? {
@@ -591,7 +684,7 @@ function challengePage() {
     await added.start();
     await show("added");
     const { passkeys } = await api("GET", "/passkeys").catch(() => ({ passkeys: [] }));
-    $("section[data-panel=added] input").value = suggestName(passkeys.map((passkey) => passkey.name));
+    suggest($("section[data-panel=added] input"), passkeys.map((passkey) => passkey.name));
   });
 
   for (const reload of $$("button[data-do=reload]")) {
@@ -632,7 +725,7 @@ function challengePage() {
   }
 
   async function looked() {
-    if (!inView()) return;
+    if (!inView() || keeping) return;
     for (const prepared of Prepared.all) prepared.wake();
     await follow();
     prompt();
@@ -680,24 +773,26 @@ function accountPage() {
     remember("flash", null);
     say(flash);
     statusBox.focus();
+    tell();
   }
+  const codes = $("[data-step=codes]");
 
   // --- add
   const open = $("button[data-do=add]");
   const invited = $("button[data-do=invited]");
   if (open || invited) {
-    const steps = Object.fromEntries($$("[data-step]").map((step) => [step.dataset.step, step]));
+    const steps = Object.fromEntries($$("[data-step]").filter((step) => step !== codes).map((step) => [step.dataset.step, step]));
     const show = (name) => {
       for (const [key, step] of Object.entries(steps)) step.hidden = key !== name;
-      $("button", steps[name]).focus();
+      if (steps[name]) $("button", steps[name]).focus();
     };
     const authorize = new Prepared("get", () => api("POST", "/passkeys/authorize/options", { action: "add" }));
-    let options = new Prepared("create", () => api("POST", "/passkeys/options", { name: suggestName(names()) }));
+    let options = new Prepared("create", () => api("POST", "/passkeys/options", { name: "" }));
     const prepare = (prepared) => {
       prepared.started = true;
       prepared.start().catch((failure) => warn(failure, { focus: false }));
     };
-    steps.create.elements.name.value = suggestName(names());
+    suggest(steps.create.elements.name, names());
     // granted lets one passkey be created, with options that were given once.
     const granted = async (given) => {
       options.retire();
@@ -708,37 +803,51 @@ function accountPage() {
       await options.start();
       show("create");
     };
-    if (invited) {
-      const code = steps.invited.elements.invitation;
-      invited.onclick = () => {
+    // Two kinds of code let somebody register who has no passkey at hand: each a form, and a fragment that links bring it in.
+    const byCode = (name, opener, member) => {
+      const form = steps[name];
+      const code = form.elements[member];
+      opener.onclick = () => {
         if (current || left) return;
         clear();
-        show("invited");
+        show(name);
         code.focus();
       };
-      steps.invited.onsubmit = async (event) => {
+      form.onsubmit = async (event) => {
         event.preventDefault();
-        const invitation = code.value.trim();
-        if (!invitation) return complain(code, "Enter the invitation.");
+        const given = code.value.trim();
+        if (!given) return complain(code, `Enter the ${form.querySelector("label").textContent.toLowerCase()}.`);
         clear();
         try {
-          await granted(await api("POST", "/passkeys/options", { name: "", invitation }));
+          await granted(await api("POST", "/passkeys/options", { name: "", [member]: given }));
         } catch (failure) {
           warn(failure);
         }
       };
-      // A link brings it in its fragment, which no server and no log sees; nor shall the history.
-      const bring = () => {
-        const [, brought] = location.hash.match(/^#invitation=([\w-]{1,100})$/) ?? [];
-        if (!brought || current || left) return;
-        history.replaceState(null, "", location.pathname + location.search);
+      return code;
+    };
+    const invitation = invited && byCode("invited", invited, "invitation");
+    const recover = $("button[data-do=recover]");
+    const recovery = recover && byCode("recover", recover, "recovery_code");
+    // A link brings an invitation in its fragment, which no server and no log sees; nor shall the history. #recover only opens
+    // the form: recovery codes are in no links.
+    const bring = () => {
+      if (current || left) return;
+      if (recovery && location.hash === "#recover") {
+        history.replaceState(null, "", location.pathname + location.search); // or it would open again after the next reload
         clear();
-        show("invited");
-        code.value = brought;
-      };
-      addEventListener("hashchange", bring);
-      bring();
-    }
+        show("recover");
+        recovery.focus();
+      }
+      const [, brought] = location.hash.match(/^#invitation=([\w-]{1,100})$/) ?? [];
+      if (!brought || !invitation) return;
+      history.replaceState(null, "", location.pathname + location.search);
+      clear();
+      show("invited");
+      invitation.value = brought;
+    };
+    addEventListener("hashchange", bring);
+    bring();
     if (open) open.onclick = () => {
       if (current || left) return;
       clear();
@@ -751,7 +860,15 @@ function accountPage() {
         await granted(await api("POST", "/passkeys/options", { name: "", authorization }));
       });
     };
-    creation(steps.create, () => options, (row) => reload(`“${row.name}” has been added.`));
+    creation(steps.create, () => options, (row) => {
+      const left = row.recovery_codes_left;
+      const flash = `“${row.name}” has been added.` + (left === undefined ? "" : ` You have ${left} recovery code${left === 1 ? "" : "s"} left.`);
+      if (!row.recovery_codes) return reload(flash);
+      show("nothing");
+      keep(codes, row.recovery_codes, () => reload(flash));
+    });
+    const second = $("button[data-do=second]");
+    if (second) second.onclick = () => open.click();
   }
 
   // --- rename
@@ -780,6 +897,7 @@ function accountPage() {
         for (const text of $$("[data-text=name]", row)) text.textContent = renamed;
         toggle(false);
         say(`Renamed to “${renamed}”.`);
+        tell();
       } catch (failure) {
         complainAbout(input, failure) || warn(failure);
       }
@@ -808,7 +926,7 @@ function accountPage() {
       removal.start().catch((failure) => warn(failure, { box, focus: false }));
       dialog.showModal();
       confirm.onclick = () => ceremony(confirm, removal, async (authorization, json) => {
-        await api("DELETE", `/passkeys/${encodeURIComponent(id)}`, { authorization });
+        await api("DELETE", `/passkeys/${encodeURIComponent(id)}`, { authorization, last: rows.length === 1 });
         for (const { id: credentialID } of json.allowCredentials ?? []) {
           if (await shortID(credentialID) === id) discard(json.rpId, credentialID);
         }
@@ -822,6 +940,30 @@ function accountPage() {
     removal?.retire();
     opener?.focus();
   };
+
+  // --- recovery codes
+  const make = $("button[data-do=codes]");
+  if (make) {
+    const form = $("form[data-do=codes]");
+    const authorized = new Prepared("get", () => api("POST", "/passkeys/authorize/options", { action: "recovery_codes" }));
+    make.onclick = () => {
+      if (current || left) return;
+      clear();
+      make.hidden = true;
+      form.hidden = false;
+      $("button", form).focus();
+      authorized.started = true;
+      authorized.start().catch((failure) => warn(failure, { focus: false }));
+    };
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      ceremony($("button", form), authorized, async (authorization) => {
+        const made = await api("POST", "/recovery-codes", { authorization });
+        form.hidden = true;
+        keep(codes, made.recovery_codes, () => reload("You have new recovery codes. Earlier ones no longer work."));
+      });
+    };
+  }
 
   // --- end all step-ups
   const logout = $("button[data-do=logout]");

@@ -106,21 +106,22 @@ type accountView struct {
 	Timeout     int64 // ms; shadows Account.Timeout
 	Closed      bool  // no passkey and no way to create one here
 	Full        bool
-	Only        bool // the one passkey left can't be removed
+	Single      bool // the person has exactly one passkey
+	Kept        bool // it can't be removed
 	SignInAgain string
 }
 
 // Render writes the page where a person manages their passkeys.
 func (a Account) Render(w io.Writer) error {
 	return render(w, "account", accountView{
-		Account: a,
-		Page:    "account",
-		Title:   "Your passkeys",
-		Timeout: milliseconds(a.Timeout),
-		Closed:  len(a.Passkeys) == 0 && !a.FirstUse,
-		Full:    a.Max > 0 && len(a.Passkeys) >= a.Max,
-		Only:    len(a.Passkeys) == 1,
-
+		Account:     a,
+		Page:        "account",
+		Title:       "Your passkeys",
+		Timeout:     milliseconds(a.Timeout),
+		Closed:      len(a.Passkeys) == 0 && !a.FirstUse,
+		Full:        a.Max > 0 && len(a.Passkeys) >= a.Max,
+		Single:      len(a.Passkeys) == 1,
+		Kept:        len(a.Passkeys) == 1 && a.KeepLast,
 		SignInAgain: signInAgain(a.SignIn, a.SignInWithin),
 	})
 }
@@ -180,6 +181,27 @@ func levelWords(level string) string {
 		return "Highest"
 	}
 	return "Unknown"
+}
+
+// kindWords is the badge of a passkey.
+func kindWords(kind string) string {
+	switch kind {
+	case KindSynced:
+		return "Synced"
+	case KindSyncable:
+		return "Can be synced"
+	case KindDevice:
+		return "This device only"
+	case KindSecurityKey:
+		return "Security key"
+	}
+	return "Not used here yet"
+}
+
+// Where returns the host where the passkey was last used.
+func (p Passkey) Where() string {
+	_, host, _ := strings.Cut(p.LastUsedOn, "://")
+	return host
 }
 
 // milliseconds is the form in which the script takes a duration; a page without one gets five minutes.

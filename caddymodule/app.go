@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepgate/stepgate/internal/audit"
+	"github.com/stepgate/stepgate/internal/authenticators"
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
@@ -176,6 +177,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.service = ceremony.Config{
 		RPID: a.RPID, RPName: a.RPName, Origins: a.allOrigins(), TTL: time.Duration(a.ChallengeTTL), MaxPasskeys: a.MaxPasskeys, CounterWarn: a.Counter == "warn",
 		InviteOnly: a.Registration == "invite", KeepLast: a.KeepLast, NoRecovery: a.RecoveryCodes == "off",
+		ModelName:    modelName,
 		SignInWithin: time.Duration(a.SignInWithin),
 	}
 	if a.RecoveryLevel != "" {
@@ -271,6 +273,14 @@ func (a *App) Cleanup() error {
 	opened := a.opened
 	a.opened = nil
 	return opened.Release()
+}
+
+// modelName names a passkey that its user did not name.
+func modelName(aaguid [16]byte) string {
+	if name := authenticators.Name(aaguid); name != authenticators.Unknown {
+		return name
+	}
+	return ""
 }
 
 // longestAge returns the longest maximum age of all blocks: those of one origin share their grants.

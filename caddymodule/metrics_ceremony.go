@@ -134,9 +134,9 @@ func (w watchedCeremonies) MakeCodes(ctx context.Context, party ceremony.Party, 
 }
 
 // FinishRegistration does not know the action of a registration that is refused: only the challenge's record did.
-func (w watchedCeremonies) FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error) {
+func (w watchedCeremonies) FinishRegistration(ctx context.Context, party ceremony.Party, naming ceremony.Naming, credential []byte) (ceremony.Registered, error) {
 	ctx, step := w.step(ctx, "finish", passkey.Registration, "")
-	registered, err := w.Ceremonies.FinishRegistration(ctx, party, name, credential)
+	registered, err := w.Ceremonies.FinishRegistration(ctx, party, naming, credential)
 	if err == nil {
 		step.action = registered.Action
 		w.meters.registered.WithLabelValues(strconv.FormatBool(registered.Action == passkey.FirstUse)).Inc()

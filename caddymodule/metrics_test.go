@@ -82,7 +82,7 @@ func (f fakeParts) StartRegistration(context.Context, ceremony.Party, string, []
 	return ceremony.Begun{Authorized: f.authorized}, f.err
 }
 
-func (f fakeParts) FinishRegistration(context.Context, ceremony.Party, string, []byte) (ceremony.Registered, error) {
+func (f fakeParts) FinishRegistration(context.Context, ceremony.Party, ceremony.Naming, []byte) (ceremony.Registered, error) {
 	return ceremony.Registered{Action: f.action}, f.err
 }
 
@@ -176,7 +176,7 @@ func drive(ctx context.Context, m *meters, err error) {
 		}
 		_, _ = watched.StartRegistration(ctx, ceremony.Party{}, "", nil)
 		_, _ = watched.StartRegistration(ctx, ceremony.Party{}, "", []byte("{}"))
-		_, _ = watched.FinishRegistration(ctx, ceremony.Party{}, "", nil)
+		_, _ = watched.FinishRegistration(ctx, ceremony.Party{}, ceremony.Naming{}, nil)
 		_, _ = watched.Remove(ctx, ceremony.Party{}, "", nil, false)
 	}
 	for _, operation := range storeOperations {
@@ -216,7 +216,7 @@ func TestCeremoniesAreCounted(t *testing.T) {
 		}},
 		{"a first passkey", fakeParts{action: passkey.FirstUse}, func(w watchedCeremonies) {
 			_, _ = w.StartRegistration(ctx, ceremony.Party{}, "", nil)
-			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, "", nil)
+			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, ceremony.Naming{}, nil)
 		}, map[string]float64{
 			"stepgate_ceremonies_started_total{action=first_use,kind=registration}":           1,
 			"stepgate_ceremonies_total{action=first_use,kind=registration,reason=,result=ok}": 1,
@@ -225,7 +225,7 @@ func TestCeremoniesAreCounted(t *testing.T) {
 		}},
 		{"another passkey", fakeParts{authorized: new(ceremony.Proof), action: passkey.Another}, func(w watchedCeremonies) {
 			_, _ = w.StartRegistration(ctx, ceremony.Party{}, "", []byte("{}"))
-			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, "", nil)
+			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, ceremony.Naming{}, nil)
 		}, map[string]float64{
 			"stepgate_ceremonies_total{action=add,kind=authentication,reason=,result=ok}":   1,
 			"stepgate_ceremony_duration_seconds{kind=authentication,result=ok}":             1,
@@ -248,7 +248,7 @@ func TestCeremoniesAreCounted(t *testing.T) {
 			"stepgate_ceremony_duration_seconds{kind=authentication,result=refused}":                            1,
 		}},
 		{"a registration is refused", fakeParts{err: refusal(passkey.AttestationInvalid)}, func(w watchedCeremonies) {
-			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, "", nil)
+			_, _ = w.FinishRegistration(ctx, ceremony.Party{}, ceremony.Naming{}, nil)
 		}, map[string]float64{
 			"stepgate_ceremonies_total{action=,kind=registration,reason=attestation_invalid,result=refused}": 1,
 			"stepgate_ceremony_duration_seconds{kind=registration,result=refused}":                           1,

@@ -53,6 +53,10 @@ type Config struct {
 	// those it then adds: a code is a piece of paper. 0 means [passkey.Verified]; at least that.
 	RecoveryLevel passkey.Level
 
+	// ModelName returns what the maker of an authenticator calls the model that an AAGUID stands for, "" where nobody knows. It
+	// names passkeys that their user did not name, and decides nothing. Nil means nobody knows any.
+	ModelName func(aaguid [16]byte) string
+
 	// Attestation has registrations ask for attestation and says which of it leads to [passkey.Attested]. nil asks for none,
 	// and no passkey reaches the level.
 	Attestation *Attestation

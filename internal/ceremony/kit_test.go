@@ -111,7 +111,7 @@ func (w *world) startRegistration(p ceremony.Party, name string, authorization [
 }
 
 func (w *world) finishRegistration(p ceremony.Party, name string, reply []byte) (ceremony.Registered, error) {
-	return w.FinishRegistration(w.t.Context(), p, name, reply)
+	return w.FinishRegistration(w.t.Context(), p, ceremony.Naming{Name: name}, reply)
 }
 
 // enrol registers the first passkey of a person.

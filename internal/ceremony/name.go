@@ -11,6 +11,26 @@ import (
 // defaultName is what a passkey is called that nobody named.
 const defaultName = "Passkey"
 
+// Naming is what a passkey is to be called. Where nobody says, it is the name given at the start, or else "Passkey". A Suggested
+// name is the browser's guess, which nobody has typed: the authenticator's own name goes before it, where that is known.
+type Naming struct {
+	Name      string
+	Suggested bool
+}
+
+// nameOf returns the name of a passkey about to be registered; it may be taken.
+func (s *Service) nameOf(p passkey.Passkey, record passkey.Challenge, naming Naming) string {
+	if naming.Suggested && s.config.ModelName != nil {
+		if model, err := optionalName(s.config.ModelName(p.AAGUID)); err == nil && model != "" {
+			return model
+		}
+	}
+	if naming.Name != "" {
+		return naming.Name
+	}
+	return record.Name
+}
+
 // optionalName is [passkey.CheckName] for a name that may be missing.
 func optionalName(name string) (string, error) {
 	if strings.TrimSpace(name) == "" {

@@ -178,7 +178,7 @@ func TestPartyRefused(t *testing.T) {
 		refused(t, err, test.want)
 		_, err = w.Finish(t.Context(), p, stepUp, nil)
 		refused(t, err, test.want)
-		_, err = w.FinishRegistration(t.Context(), p, "", nil)
+		_, err = w.FinishRegistration(t.Context(), p, ceremony.Naming{}, nil)
 		refused(t, err, test.want)
 	}
 }

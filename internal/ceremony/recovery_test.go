@@ -194,7 +194,7 @@ func TestRecoveryCodeOnce(t *testing.T) {
 	)
 	for _, reply := range replies {
 		wait.Go(func() {
-			_, err := w.FinishRegistration(t.Context(), ada, "", reply)
+			_, err := w.FinishRegistration(t.Context(), ada, ceremony.Naming{}, reply)
 			reason := "registered"
 			if refusal := passkey.Refusal(""); errors.As(err, &refusal) {
 				reason = string(refusal)

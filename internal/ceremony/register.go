@@ -116,28 +116,28 @@ func (s *Service) creationOptions(party Party, handle, challenge []byte, existin
 }
 
 // FinishRegistration verifies the reply to a registration, the JSON text of toJSON(), and registers the passkey. Its
-// name is name, or the one given at the start, or "Passkey" with a number; a name that was taken meanwhile gets a number,
-// because refusing would leave a passkey on the authenticator that nobody here knows.
+// name is as naming says; one that was taken meanwhile gets a number, because refusing would leave a passkey on the
+// authenticator that nobody here knows.
 //
 // Refusals beside those that [Service.Finish] has in common with it: [passkey.NameInvalid] and
 // [passkey.CredentialIDInvalid] for an id of more than 1023 bytes, which leave the challenge alone;
 // [passkey.AttestationInvalid], [passkey.AlgorithmRefused], [passkey.KeyUnusable], [passkey.CredentialIDInvalid],
 // [passkey.PasskeyExists], [passkey.TooManyPasskeys], [passkey.RegistrationClosed], [passkey.AuthorizationNeeded] when
 // the passkey that authorised it is gone, [passkey.Conflict].
-func (s *Service) FinishRegistration(ctx context.Context, party Party, name string, credential []byte) (Registered, error) {
-	registered, err := s.finishRegistration(ctx, party, name, credential)
+func (s *Service) FinishRegistration(ctx context.Context, party Party, naming Naming, credential []byte) (Registered, error) {
+	registered, err := s.finishRegistration(ctx, party, naming, credential)
 	if err != nil {
 		return Registered{}, fmt.Errorf("finishing a registration: %w", err)
 	}
 	return registered, nil
 }
 
-func (s *Service) finishRegistration(ctx context.Context, party Party, name string, credential []byte) (Registered, error) {
+func (s *Service) finishRegistration(ctx context.Context, party Party, naming Naming, credential []byte) (Registered, error) {
 	if err := s.admit(party); err != nil {
 		return Registered{}, err
 	}
-	name, err := optionalName(name)
-	if err != nil {
+	var err error
+	if naming.Name, err = optionalName(naming.Name); err != nil {
 		return Registered{}, err
 	}
 	reply, err := parseAttestation(credential)
@@ -162,10 +162,7 @@ func (s *Service) finishRegistration(ctx context.Context, party Party, name stri
 		return Registered{}, err
 	}
 	p.CreatedAt, p.LastCeremony = now, record.ID
-	p.Name = record.Name
-	if name != "" {
-		p.Name = name
-	}
+	p.Name = s.nameOf(p, record, naming)
 	return s.register(ctx, record, account, p, signIn)
 }
 

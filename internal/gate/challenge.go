@@ -60,7 +60,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	g.writePage(x, http.StatusOK, assets.Challenge{
 		Common: g.common(x), Demand: sealed, ReturnTo: d.back(), Method: d.Method, Target: d.Target,
 		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
-		Passkeys: len(account.Passkeys), Suitable: suitable, FirstUse: first.open,
+		Passkeys: len(account.Passkeys), Suitable: suitable, CodesLeft: g.codesLeft(account.User), FirstUse: first.open,
 		Uninvited: first.uninvited, SignIn: string(first.signIn), SignInWithin: g.cfg.SignInWithin, Timeout: g.cfg.ChallengeTTL,
 	})
 }

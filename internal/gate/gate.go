@@ -89,7 +89,7 @@ type Ceremonies interface {
 	StartInvited(ctx context.Context, party ceremony.Party, name, invitation string) (ceremony.Options, error)
 	StartRecovered(ctx context.Context, party ceremony.Party, name, code string) (ceremony.Options, error)
 	MakeCodes(ctx context.Context, party ceremony.Party, authorization []byte) (ceremony.MadeCodes, error)
-	FinishRegistration(ctx context.Context, party ceremony.Party, name string, credential []byte) (ceremony.Registered, error)
+	FinishRegistration(ctx context.Context, party ceremony.Party, naming ceremony.Naming, credential []byte) (ceremony.Registered, error)
 	Rename(ctx context.Context, user, shortID, name string) (passkey.Passkey, error)
 	Remove(ctx context.Context, party ceremony.Party, shortID string, authorization []byte, last bool) (ceremony.Removed, error)
 	Account(ctx context.Context, user string) (passkey.Account, error)

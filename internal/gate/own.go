@@ -70,7 +70,7 @@ var endpoints = map[string]map[string]endpoint{
 	"/challenge/verify":  {http.MethodPost: changes((*Gate).finishStepUp, "demand", "return_to", "credential")},
 	"/passkeys": {
 		http.MethodGet:  shows((*Gate).listPasskeys),
-		http.MethodPost: changes((*Gate).finishRegistration, "credential", "name"),
+		http.MethodPost: changes((*Gate).finishRegistration, "credential", "name", "suggested"),
 	},
 	"/passkeys/options":           {http.MethodPost: changes((*Gate).startRegistration, "name", "authorization", "invitation", "recovery_code", "demand", "return_to")},
 	"/passkeys/authorize/options": {http.MethodPost: changes((*Gate).startAuthorization, "action", "id")},

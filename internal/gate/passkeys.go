@@ -2,6 +2,7 @@ package gate
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -53,7 +54,7 @@ type accountAnswer struct {
 func row(b *Backend, p passkey.Passkey) assets.Passkey {
 	r := assets.Passkey{
 		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
-		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: b.Ceremonies.Reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
+		Kind: kindOf(p), BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: b.Ceremonies.Reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
 	}
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()
@@ -61,6 +62,22 @@ func row(b *Backend, p passkey.Passkey) assets.Passkey {
 		r.LastUsedOn = p.LastUsedOn
 	}
 	return r
+}
+
+// kindOf says, for people, where a passkey is kept. Transports are the browser's word, so nothing is decided on it.
+func kindOf(p passkey.Passkey) string {
+	portable := len(p.Transports) > 0 && !slices.ContainsFunc(p.Transports, func(t string) bool { return t == "internal" || t == "hybrid" })
+	switch {
+	case p.BackupUnknown:
+		return assets.KindUnknown
+	case p.BackupEligible && p.BackedUp:
+		return assets.KindSynced
+	case p.BackupEligible:
+		return assets.KindSyncable
+	case portable:
+		return assets.KindSecurityKey
+	}
+	return assets.KindDevice
 }
 
 // startAuthorization starts the ceremony that adding or removing a passkey or making recovery codes needs (docs/rules.md,
@@ -150,13 +167,13 @@ func authorizationIn(body *strictjson.Reader) (passkey.Action, []byte) {
 }
 
 func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Reader) {
-	name, credential := body.OptionalText("name"), body.Raw("credential")
+	naming, credential := ceremony.Naming{Name: body.OptionalText("name"), Suggested: body.Flag("suggested")}, body.Raw("credential")
 	if err := body.Err(); err != nil {
 		g.refuse(x, refusalOf(err))
 		return
 	}
 	party := g.party(x)
-	registered, err := b.Ceremonies.FinishRegistration(x.context(), party, name, credential)
+	registered, err := b.Ceremonies.FinishRegistration(x.context(), party, naming, credential)
 	if err != nil {
 		g.refuseCeremony(x, "", err) // only the challenge's record knew the action
 		return

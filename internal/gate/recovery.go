@@ -28,6 +28,14 @@ func (g *Gate) recoveryOf(user passkey.User) *recoveryCodes {
 	return codes
 }
 
+// codesLeft returns how many recovery codes of a user are of use.
+func (g *Gate) codesLeft(user passkey.User) int {
+	if codes := g.recoveryOf(user); codes != nil {
+		return codes.Left
+	}
+	return 0
+}
+
 // makeRecoveryCodes gives the user new recovery codes in the place of those they had (docs/rules.md, rule 9).
 func (g *Gate) makeRecoveryCodes(x *exchange, b *Backend, body *strictjson.Reader) {
 	if !body.Given("authorization") {

@@ -233,7 +233,7 @@ func TestLateChallenge(t *testing.T) {
 	must(t, err)
 	reply, err := key.Register(begun.Options, origin)
 	must(t, err)
-	_, err = service.FinishRegistration(t.Context(), bob, "Key", reply)
+	_, err = service.FinishRegistration(t.Context(), bob, ceremony.Naming{Name: "Key"}, reply)
 	must(t, err)
 
 	for _, kind := range []faulttest.Kind{faulttest.Hold, faulttest.HoldAfter, faulttest.DropAfter, faulttest.ServerError, faulttest.HTML503, faulttest.Truncate} {
