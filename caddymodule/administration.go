@@ -56,6 +56,7 @@ type passkeyRecord struct {
 	Authenticator  string     `json:"authenticator"`
 	AAGUID         string     `json:"aaguid"`
 	BackupEligible bool       `json:"backup_eligible"`
+	BackupUnknown  bool       `json:"backup_unknown,omitempty"` // imported, and not used since
 	BackedUp       bool       `json:"backed_up"`
 	Level          string     `json:"level"`
 	CreatedAt      time.Time  `json:"created_at"`
@@ -118,7 +119,7 @@ func recordsOf(passkeys []passkey.Passkey, reach reaches) []passkeyRecord {
 func passkeyRecordOf(p passkey.Passkey, reach reaches) passkeyRecord {
 	r := passkeyRecord{
 		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
-		BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
+		BackupEligible: p.BackupEligible, BackupUnknown: p.BackupUnknown, BackedUp: p.BackedUp, Level: reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
 	}
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()

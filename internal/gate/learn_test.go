@@ -55,6 +55,12 @@ func TestImportedPasskeyLearns(t *testing.T) {
 			hardware := func() *http.Response {
 				return alice.post("/.stepgate/challenge/options", object{"return_to": "/hardware"})
 			}
+			list := func() string {
+				return string(want(t, alice.get("/.stepgate/passkeys", header("Accept", "application/json")), http.StatusOK))
+			}
+			if got := list(); !strings.Contains(got, `"kind":"unknown"`) || !strings.Contains(got, `"level":"verified"`) {
+				t.Errorf("listed as %s", got)
+			}
 			alice.refused(http.StatusConflict, passkey.LevelUnreachable, hardware)
 			if got := w.learned(); len(got) != 0 {
 				t.Errorf("learned from a refusal: %v", got)
@@ -62,6 +68,9 @@ func TestImportedPasskeyLearns(t *testing.T) {
 			want(t, alice.stepUp(test.key, "/admin"), http.StatusOK)
 			if got := w.learned(); len(got) != 1 || got[0] != test.level {
 				t.Errorf("audited %v, want %s", got, test.level)
+			}
+			if got := list(); strings.Contains(got, `"kind":"unknown"`) || !strings.Contains(got, `"level":"`+test.level+`"`) {
+				t.Errorf("listed as %s", got)
 			}
 			if r := alice.passes("/admin"); r.Header.Get(gate.HeaderLevel) != "verified" {
 				t.Errorf("the first use proved %s", r.Header.Get(gate.HeaderLevel))
