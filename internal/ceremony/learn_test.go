@@ -84,36 +84,38 @@ func TestLearnBackup(t *testing.T) {
 // TestLearnNothing: what is refused teaches nothing, and neither does an answer on a route that wants more.
 func TestLearnNothing(t *testing.T) {
 	a, bound := key(), key()
-	for name, attempt := range map[string]func(*testing.T, *world) (error, passkey.Refusal){
-		"a false signature": func(t *testing.T, w *world) (error, passkey.Refusal) {
+	for name, test := range map[string]struct {
+		want    passkey.Refusal
+		attempt func(*testing.T, *world) error
+	}{
+		"a false signature": {passkey.SignatureInvalid, func(t *testing.T, w *world) error {
 			_, err := w.authenticate(ada, stepUp, a, authtest.Signature(func(b []byte) []byte { b[len(b)-1] ^= 1; return b }))
-			return err, passkey.SignatureInvalid
-		},
-		"backed up and not eligible": func(t *testing.T, w *world) (error, passkey.Refusal) {
+			return err
+		}},
+		"backed up and not eligible": {passkey.BackupFlagsInconsistent, func(t *testing.T, w *world) error {
 			_, err := w.authenticate(ada, stepUp, a, authtest.Set(authtest.BS))
-			return err, passkey.BackupFlagsInconsistent
-		},
+			return err
+		}},
 		// The route offers a passkey that was learned; the other one answers, though nobody asked it.
-		"device_bound": func(t *testing.T, w *world) (error, passkey.Refusal) {
+		"device_bound": {passkey.LevelUnreachable, func(t *testing.T, w *world) error {
 			if _, err := w.authenticate(ada, stepUp, bound); err != nil {
 				t.Fatal(err)
 			}
 			_, err := w.authenticate(ada, deviceBound, a, authtest.Obstinate())
-			return err, passkey.LevelUnreachable
-		},
-		"adding, where another passkey reaches more": func(t *testing.T, w *world) (error, passkey.Refusal) {
+			return err
+		}},
+		"adding, where another passkey reaches more": {passkey.LevelUnreachable, func(t *testing.T, w *world) error {
 			if _, err := w.authenticate(ada, stepUp, bound); err != nil {
 				t.Fatal(err)
 			}
 			_, err := w.authenticate(ada, add, a, authtest.Obstinate())
-			return err, passkey.LevelUnreachable
-		},
+			return err
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := imported(t, a, bound)
 			before := w.account(ada.User).Passkeys[0]
-			err, want := attempt(t, w)
-			refused(t, err, want)
+			refused(t, test.attempt(t, w), test.want)
 			same(t, w.account(ada.User).Passkeys[0], before)
 		})
 	}
@@ -185,4 +187,18 @@ func TestCheckKey(t *testing.T) {
 	}
 	long := append([]byte{0xa5, 0x18, 1, 2}, good[3:]...) // label 1 in two bytes
 	refused(t, ceremony.CheckKey(long), passkey.KeyUnusable)
+}
+
+// TestLearnWhileRemoving: authorising the removal of another passkey is a use like any other.
+func TestLearnWhileRemoving(t *testing.T) {
+	a, other := key(), key()
+	w := imported(t, a, other)
+	account := w.account(ada.User)
+	removed, err := w.Remove(t.Context(), ada, account.Passkeys[1].ShortID(), w.reply(ada, removal(account.Passkeys[1]), a), false)
+	if err != nil || removed.Authorized == nil || !removed.Authorized.Learned || removed.Authorized.Level != passkey.Verified {
+		t.Fatalf("%v, %+v", err, removed)
+	}
+	if left := w.account(ada.User).Passkeys; len(left) != 1 || left[0].BackupUnknown || left[0].BackupEligible {
+		t.Errorf("%+v", left)
+	}
 }
