@@ -75,7 +75,7 @@ func Read(blob []byte, by Signer, now time.Time) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Digest, s.AsOf = sha256.Sum256(blob), now
+	s.Digest, s.AsOf, s.root = sha256.Sum256(blob), now, by.Root
 	if !s.InForce(now) {
 		return nil, fmt.Errorf("the next was due on %s: %w", s.NextUpdate.Format(time.DateOnly), ErrExpired)
 	}

@@ -49,8 +49,9 @@ type Config struct {
 	// Source is where the BLOB comes from. Required.
 	Source Source
 
-	// Signer is whose signature a BLOB needs. Required.
-	Signer Signer
+	// Signer returns whose signature a BLOB needs. Required. It is asked for every BLOB: what was loaded ends when it is
+	// another signer.
+	Signer func() (Signer, error)
 
 	// Cache is a file in which the last good BLOB is kept for a start without the source; "" keeps none. What is read from
 	// it is verified like everything else.
@@ -161,14 +162,22 @@ func (h *Holder) Refresh(ctx context.Context) error {
 
 // take puts a BLOB in force, unless it is the one that is.
 func (h *Holder) take(blob []byte, asOf, now time.Time) error {
+	signer, err := h.config.Signer()
+	if err != nil {
+		return fmt.Errorf("who has to sign it is not known: %w: %w", err, ErrUntrusted)
+	}
 	held := h.held.Load()
+	if held != nil && !held.root.Equal(signer.Root) { // nobody vouches for it any more
+		h.held.Store(nil)
+		held = nil
+	}
 	if held != nil && held.Digest == sha256.Sum256(blob) {
 		h.held.Store(held.seen(asOf))
 		h.config.Count(Unchanged)
 		h.complain(held, now)
 		return nil
 	}
-	s, err := Read(blob, h.config.Signer, now)
+	s, err := Read(blob, signer, now)
 	if err != nil {
 		return err
 	}
@@ -198,7 +207,11 @@ func (h *Holder) recall() bool {
 	if err != nil {
 		return false // a first start
 	}
-	s, err := Read(blob, h.config.Signer, now)
+	signer, err := h.config.Signer()
+	if err != nil {
+		return false // to be told when the source is read
+	}
+	s, err := Read(blob, signer, now)
 	if err != nil {
 		h.config.Logger.Warn("the authenticator metadata kept from before is of no use", zap.String("file", h.config.Cache), zap.Error(err))
 		return false

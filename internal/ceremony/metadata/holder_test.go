@@ -82,6 +82,36 @@ func TestHolder(t *testing.T) {
 	}
 }
 
+// A root that is another one now ends what the one before vouched for; one that can't be read leaves it.
+func TestRootReplaced(t *testing.T) {
+	source, now := new(fixed), signer
+	source.set(blob(3), nil)
+	var unreadable error
+	h, _, results := holder(t, source, func(c *metadata.Config) {
+		c.Signer = func() (metadata.Signer, error) { return now, unreadable }
+	})
+	if err := h.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	unreadable = os.ErrPermission
+	if err := h.Refresh(t.Context()); !errors.Is(err, metadata.ErrUntrusted) || h.Current() == nil {
+		t.Errorf("a root that can't be read: %v, %+v", err, h.Current())
+	}
+	unreadable = nil
+	successor := metadatatest.NewAuthority()
+	now = metadata.Signer{Root: successor.Root}
+	if err := h.Refresh(t.Context()); !errors.Is(err, metadata.ErrUntrusted) || h.Current() != nil {
+		t.Errorf("another root: %v, %+v", err, h.Current())
+	}
+	source.set(successor.Blob(metadatatest.Blob{Number: 1, NextUpdate: next}), nil)
+	if err := h.Refresh(t.Context()); err != nil || h.Current().Number != 1 {
+		t.Errorf("one of its own: %v", err)
+	}
+	if diff := cmp.Diff([]metadata.Result{metadata.Loaded, metadata.Untrusted, metadata.Untrusted, metadata.Loaded}, *results); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Whoever reads while it is swapped sees one or the other.
 func TestSwap(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blob.jwt")
@@ -321,7 +351,9 @@ func TestCache(t *testing.T) {
 	if h, results, _ := run(); h.Current() == nil || h.Current().Number != 5 || !slices.Equal(results, []metadata.Result{metadata.Unreachable}) {
 		t.Errorf("after a restart: %+v, %v", h.Current(), results)
 	}
-	if h, _, _ := run(func(c *metadata.Config) { c.Signer.Root = metadatatest.NewAuthority().Root }); h.Current() != nil {
+	if h, _, _ := run(func(c *metadata.Config) {
+		c.Signer = func() (metadata.Signer, error) { return metadata.Signer{Root: metadatatest.NewAuthority().Root}, nil }
+	}); h.Current() != nil {
 		t.Error("taken, although the root is another now")
 	}
 	write(t, cache, blob(5)[:100])

@@ -64,7 +64,7 @@ func (f *fixed) Name() string { return "the test" }
 func holder(t *testing.T, source metadata.Source, changes ...func(*metadata.Config)) (*metadata.Holder, *clocktest.Clock, *[]metadata.Result) {
 	t.Helper()
 	clock, results := clocktest.New(now), new([]metadata.Result)
-	config := metadata.Config{Source: source, Signer: signer, Now: clock.Now, Count: func(r metadata.Result) { *results = append(*results, r) }}
+	config := metadata.Config{Source: source, Signer: func() (metadata.Signer, error) { return signer, nil }, Now: clock.Now, Count: func(r metadata.Result) { *results = append(*results, r) }}
 	for _, change := range changes {
 		change(&config)
 	}

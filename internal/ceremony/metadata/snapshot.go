@@ -21,6 +21,7 @@ type Snapshot struct {
 	Unread     int               // how many entries could not be read
 	Digest     [sha256.Size]byte // of the BLOB
 
+	root   *x509.Certificate   // whose signature it has
 	models map[[16]byte]*model // by AAGUID; nil for one that is there twice
 }
 
