@@ -44,6 +44,7 @@ func init() {
 //			keep_last
 //			recovery_codes on|off
 //			recovery_level verified|device_bound|attested
+//			attestation    { … }
 //			counter        reject|warn
 //			audit          require
 //			revocation_lag <duration>
@@ -110,6 +111,9 @@ type App struct {
 	// `verified`, `device_bound` or `attested`. It is noted with the passkey when it is registered. Default: `verified`.
 	RecoveryLevel string `json:"recovery_level,omitempty"`
 
+	// Which authenticators reach the level `attested`. Default: none, and no attestation is asked for.
+	Attestation *Attestation `json:"attestation,omitempty"`
+
 	// What happens when a passkey's sign count did not rise, as with a cloned one. `reject` refuses it; `warn` lets
 	// passkeys that may be synced pass, and records it. Default: `reject`.
 	Counter string `json:"counter,omitempty"`
@@ -132,6 +136,8 @@ type App struct {
 	mu     sync.Mutex
 	opened *OpenStore // to be released
 	closed bool
+
+	metadata heldMetadata // of Attestation
 
 	admin *administrator // of the opened store
 	audit audit.Recorder // of what administrators do
@@ -191,6 +197,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if a.service.RPName == "" {
 		a.service.RPName = a.RPID
+	}
+	if err := a.provisionAttestation(); err != nil {
+		return fmt.Errorf("stepgate: %w", err)
 	}
 	check := a.service
 	check.Store = struct{ ceremony.Store }{} // never called: the real one opens when the app starts
@@ -272,7 +281,7 @@ func (a *App) Cleanup() error {
 	}
 	opened := a.opened
 	a.opened = nil
-	return opened.Release()
+	return errors.Join(a.metadata.close(), opened.Release())
 }
 
 // modelName names a passkey that its user did not name.
@@ -312,9 +321,14 @@ func (a *App) openBackend() (*gate.Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
+	if a.Attestation != nil {
+		if err := a.metadata.open(); err != nil {
+			return nil, errors.Join(err, opened.Release())
+		}
+	}
 	backend, err := a.newBackend(opened)
 	if err != nil {
-		return nil, errors.Join(err, opened.Release())
+		return nil, errors.Join(err, a.metadata.close(), opened.Release())
 	}
 	a.opened, a.storeReady = opened, opened.Ready
 	return backend, nil

@@ -77,6 +77,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = oneArg(d, &a.RecoveryCodes, checkRecoveryCodes)
 		case "recovery_level":
 			err = oneArg(d, &a.RecoveryLevel, checkRecoveryLevel)
+		case "attestation":
+			err = a.unmarshalAttestation(d)
 		case "counter":
 			err = oneArg(d, &a.Counter, checkCounter)
 		case "audit":
@@ -84,7 +86,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "revocation_lag":
 			err = durationArg(d, &a.RevocationLag, checkLag)
 		default:
-			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, related_origins, store, grant_keys, challenge_ttl, registration, max_passkeys, keep_last, recovery_codes, recovery_level, counter, audit and revocation_lag", word)
+			err = d.Errf("unknown option %q of stepgate: it has rp_id, rp_name, origins, related_origins, store, grant_keys, challenge_ttl, registration, max_passkeys, keep_last, recovery_codes, recovery_level, attestation, counter, audit and revocation_lag", word)
 		}
 		if err != nil {
 			return err
@@ -120,7 +122,7 @@ func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
 //		mode            enforce|if_enrolled|report
 //		enforce_from    <time>
 //		max_age         <duration>
-//		level           present|verified|device_bound
+//		level           present|verified|device_bound|attested
 //		open            <matcher...>
 //		protect         <matcher...> {
 //			max_age      <duration>

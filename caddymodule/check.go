@@ -185,11 +185,8 @@ func checkMaxAge(maxAge time.Duration) error {
 }
 
 func checkLevel(level string) error {
-	if level == passkey.Attested.String() {
-		return notBuilt("level attested", "level device_bound")
-	}
 	if _, err := passkey.ParseLevel(level); err != nil {
-		return fmt.Errorf("%q: must be present, verified or device_bound", level)
+		return fmt.Errorf("%q: must be present, verified, device_bound or attested", level)
 	}
 	return nil
 }

@@ -80,7 +80,8 @@ type Handler struct {
 	MaxAge *caddy.Duration `json:"max_age,omitempty"`
 
 	// How strong it must be, unless a rule says otherwise: `present` (somebody touched the passkey), `verified` (it
-	// checked who, by PIN or biometrics) or `device_bound` (and can't be synced to another device). Default: `verified`.
+	// checked who, by PIN or biometrics) `device_bound` (and can't be synced to another device)
+	// or `attested` (and is of a make that the app's `attestation` trusts). Default: `verified`.
 	Level string `json:"level,omitempty"`
 
 	// Not built yet: refused.
@@ -131,11 +132,21 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if block.Mode, block.From, err = enforced(policy.Rule{}, h.Mode, h.EnforceFrom); err != nil {
 		return fmt.Errorf("stepgate: %w", err)
 	}
+	if block.Demand.Level == passkey.Attested {
+		if err := app.checkAttested(); err != nil {
+			return fmt.Errorf("stepgate: level: %w", err)
+		}
+	}
 	routes := make([]gate.Route, 0, len(h.Rules))
 	for i, rule := range h.Rules {
 		route, err := rule.provision(ctx, block, i)
 		if err != nil {
 			return err
+		}
+		if route.Demand.Level == passkey.Attested {
+			if err := app.checkAttested(); err != nil {
+				return fmt.Errorf("stepgate: rules[%d]: level: %w", i, err)
+			}
 		}
 		routes = append(routes, route)
 	}

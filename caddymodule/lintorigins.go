@@ -16,6 +16,7 @@ func (l *linter) options() {
 		l.found("grant_keys_here", note, nil, nil, fmt.Sprintf("grant_keys %s holds nothing here. On the gateway it must, or it does not start.", placeholder),
 			"Nothing, if it is set where the gateway runs; `stepgate keygen` makes a key.")
 	}
+	l.metadata()
 	switch lag := l.app.RevocationLag; {
 	case lag == nil:
 	case *lag == 0:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/stepgate/stepgate/internal/ceremony/metadata"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
@@ -38,6 +39,9 @@ type meters struct {
 	storeCalls *prometheus.CounterVec
 	storeCall  *prometheus.HistogramVec
 
+	metadata *metadataGauges
+	loads    *prometheus.CounterVec
+
 	dynamoCalls *prometheus.CounterVec
 	dynamoUnits *prometheus.CounterVec
 
@@ -47,7 +51,7 @@ type meters struct {
 // family describes one metric, for the tests that hold the documentation, the dashboard and the alerts to the code.
 type family struct {
 	name   string
-	kind   string // "counter" or "histogram"
+	kind   string // "counter", "gauge" or "histogram"
 	labels []label
 }
 
@@ -89,6 +93,9 @@ func newMeters() *meters {
 
 	m.storeCalls = m.counter("store_calls_total", "Calls of the store.", operation, label{"result", append([]string{string(ceremonyOK)}, texts(gate.Reasons())...)})
 	m.storeCall = m.histogram("store_call_duration_seconds", "Time that calls of the store took, with their retries.", operation)
+
+	m.metadata = m.metadataGauges()
+	m.loads = m.counter("metadata_loads_total", "Attempts to load authenticator metadata.", label{"result", texts(metadata.Results())})
 
 	m.dynamoCalls = m.counter("dynamodb_calls_total", "Calls of DynamoDB's API; one call may take several attempts.",
 		label{"operation", append(slices.Clone(dynamoOperations), dynamoOther)}, label{"result", dynamoResults})

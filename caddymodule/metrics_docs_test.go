@@ -142,7 +142,7 @@ func checkExpression(t *testing.T, where, expression string) {
 	for _, match := range asked {
 		name := match[1]
 		i := slices.IndexFunc(metrics.families, func(f family) bool {
-			return f.kind == "counter" && f.name == name || f.kind == "histogram" && (f.name+"_bucket" == name || f.name+"_sum" == name || f.name+"_count" == name)
+			return f.kind != "histogram" && f.name == name || f.kind == "histogram" && (f.name+"_bucket" == name || f.name+"_sum" == name || f.name+"_count" == name)
 		})
 		if i < 0 {
 			t.Errorf("%s: there is no metric %s", where, name)

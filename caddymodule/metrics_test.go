@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -15,7 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/ceremony/metadata"
 	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/metadatatest"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/store/dynamostore"
 )
@@ -118,6 +122,10 @@ func TestLabelsAreClosed(t *testing.T) {
 	for _, operation := range append(slices.Clone(dynamoOperations), "DropTable") {
 		m.observeDynamoDB(dynamostore.Call{Operation: operation, ReadUnits: -1, WriteUnits: 2})
 	}
+	for _, result := range metadata.Results() {
+		m.loaded(result)
+	}
+	m.metadata.add(loadedHolder(t))
 
 	registry := prometheus.NewPedanticRegistry()
 	if err := m.register(registry); err != nil {
@@ -159,6 +167,23 @@ func TestLabelsAreClosed(t *testing.T) {
 	if series > 3000 || len(newMeters().counts(t)) > 150 {
 		t.Errorf("%d series at most, %d at the start: too many", series, len(newMeters().counts(t)))
 	}
+}
+
+// loadedHolder returns a holder that has metadata.
+func loadedHolder(t *testing.T) *metadata.Holder {
+	t.Helper()
+	authority := metadatatest.NewAuthority()
+	path := filepath.Join(t.TempDir(), "mds.jwt")
+	if err := os.WriteFile(path, authority.Blob(metadatatest.Blob{Number: 3, NextUpdate: time.Now().AddDate(0, 1, 0)}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holder := metadata.NewHolder(metadata.Config{
+		Source: metadata.NewFile(path), Signer: func() (metadata.Signer, error) { return metadata.Signer{Root: authority.Root}, nil },
+	})
+	if err := holder.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return holder
 }
 
 // drive makes all that is watched happen, ending with an error.

@@ -37,7 +37,7 @@ func TestAppRefusedAsJSON(t *testing.T) {
 	const good = "sgk_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 	secrets := map[string]string{
 		"SG_GOOD": good, "SG_SHORT": "sgk_AAECAwQFBgcICQoLDA0ODxA", "SG_BARE": strings.TrimPrefix(good, "sgk_"), "SG_EMPTY": "",
-		"SG_TWICE": good + "\n" + good, "SG_WEAK": "sgk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "SG_BLANK": " , ",
+		"SG_TWICE": good + "\n" + good, "SG_WEAK": "sgk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "SG_BLANK": " , ", "SG_MDS": "http://mds.example.com/",
 	}
 	for name, value := range secrets {
 		t.Setenv(name, value)
@@ -95,6 +95,17 @@ func TestAppRefusedAsJSON(t *testing.T) {
 		`{"rp_id": "example.com", "sign_in_time": "{header.X-Auth-Time}", "sign_in_within": "10m"}`:                                                                       `sign_in_time: "{header.X-Auth-Time}" is short for {http.request.header.X-Auth-Time} in a Caddyfile only`,
 		`{"rp_id": "example.com", "registration": "open"}`:                                                                                                                `registration: "open": must be first_use or invite`,
 		`{"rp_id": "example.com", "recovery_codes": "sometimes"}`:                                                                                                         `recovery_codes: "sometimes": must be on or off`,
+		`{"rp_id": "example.com", "attestation": {"level": 3}}`:                                                                                                           `unknown field "level"`,
+		`{"rp_id": "example.com", "attestation": {"metadata": "http://mds.example.com/"}}`:                                                                                "stepgate: attestation: metadata: must be a file or an https address",
+		`{"rp_id": "example.com", "attestation": {"metadata": "https://me:secret@mds.example.com/"}}`:                                                                     "attestation: metadata: must hold no user or password",
+		`{"rp_id": "example.com", "attestation": {"metadata": "{env.SG_MDS}"}}`:                                                                                           "attestation: metadata: must be a file or an https address",
+		`{"rp_id": "example.com", "attestation": {"metadata": "{env.SG_EMPTY}"}}`:                                                                                         "attestation: metadata: ",
+		`{"rp_id": "example.com", "attestation": {"root": "root.pem"}}`:                                                                                                   "attestation: root: the metadata is the FIDO Alliance's",
+		`{"rp_id": "example.com", "attestation": {"allow": ["x"]}}`:                                                                                                       `attestation: allow: "x" is no AAGUID`,
+		`{"rp_id": "example.com", "attestation": {"allow": ["{ee882879-721c-4913-9775-3dfcce97072a}"]}}`:                                                                  `is no AAGUID`,
+		`{"rp_id": "example.com", "attestation": {"deny": ["00000000-0000-0000-0000-000000000000"]}}`:                                                                     `attestation: deny: the AAGUID of zeros`,
+		`{"rp_id": "example.com", "attestation": {"deny": ["ee882879-721c-4913-9775-3dfcce97072a", "ee882879-721c-4913-9775-3dfcce97072a"]}}`:                             `attestation: deny: ee882879-721c-4913-9775-3dfcce97072a is listed twice`,
+		`{"rp_id": "example.com", "attestation": {"allow": ["ee882879-721c-4913-9775-3dfcce97072a"], "deny": ["ee882879-721c-4913-9775-3dfcce97072a"]}}`:                  `is in allow too`,
 		`{"rp_id": "example.com", "recovery_level": "present"}`:                                                                                                           `recovery_level: "present": must be verified, device_bound or attested`,
 		`{"rp_id": "example.com", "recovery_codes": "off", "recovery_level": "verified"}`:                                                                                 `recovery_level says what recovery codes reach, but recovery_codes is off`,
 		`{"rp_id": "example.com", "counter": "ignore"}`:                                                                                                                   `counter: "ignore": must be reject or warn`,
@@ -184,8 +195,8 @@ func TestHandlerRefusedAsJSON(t *testing.T) {
 		`"max_age": 0`:                                               "max_age: 0 would let nothing pass",
 		`"max_age": "-5m"`:                                           "max_age: -5m0s: must be positive",
 		`"max_age": "soon"`:                                          "soon",
-		`"level": "attested"`:                                        "level: `level attested` is not built yet",
-		`"level": "strong"`:                                          `level: "strong": must be present, verified or device_bound`,
+		`"level": "attested"`:                                        "stepgate: level: level attested needs to know which makers of authenticators to trust: add `attestation` to the global option stepgate",
+		`"level": "strong"`:                                          `level: "strong": must be present, verified, device_bound or attested`,
 		`"rules": [null]`:                                            "rules[0]: there is no rule",
 		`"rules": [{}]`:                                              `rules[0]: action "": must be open or protect`,
 		`"rules": [{"action": "Open", "match": [{"path": ["/x"]}]}]`: `rules[0]: action "Open": must be open or protect`,
@@ -223,7 +234,7 @@ func TestHandlerRefusedAsJSON(t *testing.T) {
 		`"rules": [{"action": "protect", "match": [{"path": ["/x"]}], "once": true}]`:                                                  "rules[0]: `once` is not built yet",
 		`"rules": [{"action": "protect", "match": [{"path": ["/x"]}], "max_age": 0}]`:                                                  "rules[0]: max_age: 0 would let nothing pass",
 		`"rules": [{"action": "protect", "match": [{"path": ["/x"]}], "max_age": -1}]`:                                                 "rules[0]: max_age: -1ns: must be positive",
-		`"rules": [{"action": "protect", "match": [{"path": ["/x"]}], "level": "attested"}]`:                                           "rules[0]: level: `level attested` is not built yet",
+		`"rules": [{"action": "protect", "match": [{"path": ["/x"]}], "level": "attested"}]`:                                           "rules[0]: level: level attested needs to know which makers of authenticators to trust: add `attestation` to the global option stepgate",
 		`"rules": [{"action": "protect", "match": [{"path": ["/x"]}], "mode": "off"}]`:                                                 `rules[0]: mode: "off": must be enforce, if_enrolled or report`,
 		`"mode": "if_enrolled", "rules": [{"action": "protect", "match": [{"path": ["/x"]}], "enforce_from": "2026-12-01T09:00:00Z"}]`: "rules[0]: enforce_from goes with `mode enforce`",
 		`"rules": [{"action": "open", "match": [{"path": ["/x"]}], "enforce_from": "2026-12-01T09:00:00Z"}]`:                           "rules[0]: an open rule demands nothing",

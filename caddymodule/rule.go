@@ -29,7 +29,7 @@ type Rule struct {
 	// How old the last step-up may be. Must be positive. Default: the block's.
 	MaxAge *caddy.Duration `json:"max_age,omitempty"`
 
-	// How strong it must be: `present`, `verified` or `device_bound`. Default: the block's.
+	// How strong it must be: `present`, `verified`, `device_bound` or `attested`. Default: the block's.
 	Level string `json:"level,omitempty"`
 
 	// How far the rule is enforced: `enforce`, `if_enrolled` or `report`, as for the block. Default: the block's.

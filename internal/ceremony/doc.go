@@ -34,6 +34,7 @@
 // ceremony fail and can't make it succeed. Refusals carry no detail of go-webauthn's, which would hold the expected
 // challenge.
 //
-// Not kept out: a user who registers an authenticator that lies. Without attestation a software authenticator can claim
-// any flag, AAGUID and sign count, hence [passkey.DeviceBound] is "the authenticator's claim".
+// Not kept out below [passkey.Attested]: a user who registers an authenticator that lies. Without attestation a software
+// authenticator can claim any flag, AAGUID and sign count, hence [passkey.DeviceBound] is "the authenticator's claim".
+// [passkey.Attested] takes a maker's certificate, by the metadata that [Config.Attestation] brings, at each use.
 package ceremony
