@@ -537,6 +537,7 @@ function keep(box, codes, then) {
     if (current) return;
     saved();
     keeping = false;
+    page.state = "loading";
     document.body.classList.remove("keeping");
     $(".codes", box).replaceChildren();
     box.hidden = true;
@@ -649,7 +650,7 @@ function challengePage() {
     show("codes", { focus: false });
     $("h1").textContent = "Your passkey has been created";
     $(".lead").textContent = "One thing before you go on:";
-    keep($("section[data-panel=codes]"), row.recovery_codes, () => goOn(row));
+    keep($("section[data-panel=codes]"), row.recovery_codes, () => goOn(row).catch(warn));
   }
 
   // A new passkey proves nothing yet: it has to be used once (and reach the level) before the way is free.

@@ -1,7 +1,9 @@
 package ceremony_test
 
 import (
+	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stepgate/stepgate/internal/authtest"
@@ -195,4 +197,28 @@ func TestConflicts(t *testing.T) {
 	same(t, tries, 3)
 	refused(t, w.Revoke(t.Context(), ada.User), passkey.Conflict)
 	same(t, tries, 6)
+}
+
+// Two passkeys get one name at the same time: one of them does, and two passkeys never share a name.
+func TestRenameRace(t *testing.T) {
+	for range 16 {
+		w, a := newWorld(t), key()
+		first := w.enrol(ada, a)
+		second := w.enrolAnother(ada, a, key())
+		var (
+			wait sync.WaitGroup
+			errs [2]error
+		)
+		for i, p := range []passkey.Passkey{first, second} {
+			wait.Go(func() { _, errs[i] = w.Rename(t.Context(), ada.User, p.ShortID(), []string{"Phone", "PHONE"}[i]) })
+		}
+		wait.Wait()
+		account := w.account(ada.User)
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[:]...), passkey.NameTaken) {
+			t.Errorf("%v", errs)
+		}
+		if passkey.FoldName(account.Passkeys[0].Name) == passkey.FoldName(account.Passkeys[1].Name) {
+			t.Errorf("both are called %q", account.Passkeys[0].Name)
+		}
+	}
 }

@@ -40,15 +40,18 @@ func testAccountPage(t *testing.T, on store) {
 	p.Click("button[data-do=add]")
 	p.Fill("#add-name", "Laptop")
 	p.Click("form[data-step=create] .primary")
+	p.keeps()
 	p.Wait(fmt.Sprintf("document.querySelector(%q)", row("Laptop")))
 	if e := g.audited("passkey_registered", ""); e.Action != "first_use" {
 		t.Errorf("audited %+v", e)
 	}
 	p.says("#status", "“Laptop” has been added.")
-	p.says("main", "1 of 10", "This is your only passkey", "This device only", "Never")
+	p.says("main", "1 of 10", "Add a second passkey", "This device only", "Never", "8 left")
 
-	// The only one stays: the button does nothing, and the gateway refuses too.
+	// The only one goes only with a warning that says what follows.
 	p.Click(row("Laptop") + " button[data-do=remove]")
+	p.says("dialog", "This is your only passkey", "one of your 8 recovery codes")
+	p.Click("dialog button[data-do=close]")
 	p.Wait("!document.querySelector('dialog').open")
 
 	// Registering was no step-up.
@@ -102,7 +105,7 @@ func testAccountPage(t *testing.T, on store) {
 	p.Wait("document.querySelectorAll('li[data-id]').length === 1")
 	g.audited("passkey_removed", "")
 	p.says("#status", "“Laptop” has been removed.")
-	p.says("main", "This is your only passkey")
+	p.says("main", "Add a second passkey")
 	answer := p.fetch("/keys", "{}")
 	if got := problemIn(t, answer.Body); answer.Status != 401 || got.Code != "step_up_required" || got.Reason != "grant_passkey_removed" {
 		t.Errorf("with the grant of a removed passkey: %d %+v", answer.Status, got)

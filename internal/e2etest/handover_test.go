@@ -16,6 +16,7 @@ func TestOtherGatewayFinishes(t *testing.T) {
 	p.panel("create") // its challenge is issued
 	a.stop()
 	p.press()
+	p.keeps()
 	p.panel("confirm") // and this one's, by the other gateway
 	b.audited("passkey_registered", "")
 	a.run()

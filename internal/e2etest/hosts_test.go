@@ -65,6 +65,7 @@ func TestHostsOfOneRelyingParty(t *testing.T) {
 	p.panel("create")
 	p.says("main", "console.example.test/keys?x=1")
 	p.press()
+	p.keeps()
 	p.at("/keys?x=1")
 	if e := g.audited("ceremony_finished", ""); e.Host != "console.example.test" {
 		t.Errorf("audited %+v", e)

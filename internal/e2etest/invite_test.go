@@ -56,6 +56,7 @@ func TestLostPasskeys(t *testing.T) {
 		p.Click("form[data-step=invited] button")
 		p.Wait("!document.querySelector('form[data-step=create]').hidden")
 		p.Click("form[data-step=create] button")
+		p.keeps()
 		p.Wait("document.querySelectorAll('li[data-id]').length === 1")
 		if e := g.audited("passkey_registered", ""); e.User != "alice" || e.Action != "first_use" {
 			t.Errorf("audited %+v", e)
@@ -104,5 +105,6 @@ func TestRegistrationByInvitation(t *testing.T) {
 	p.Click("form[data-step=invited] button")
 	p.Wait("!document.querySelector('form[data-step=create]').hidden")
 	p.Click("form[data-step=create] button")
+	p.keeps()
 	p.Wait("document.querySelectorAll('li[data-id]').length === 1")
 }

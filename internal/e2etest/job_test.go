@@ -48,6 +48,7 @@ func testExample(t *testing.T, on store) {
 	p.panel("create")
 	p.says("main", "alice", "/admin/users?sort=name&page=2", "you have none here yet")
 	p.press()
+	p.keeps()
 	p.WaitPath("/admin/users?sort=name&page=2")
 	if e := g.audited("passkey_registered", ""); e.User != "alice" || e.Action != "first_use" || e.Passkey == "" {
 		t.Errorf("audited %+v", e)

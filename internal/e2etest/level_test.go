@@ -61,6 +61,7 @@ func TestFirstPasskeyIsTooWeak(t *testing.T) {
 	p.panel("create")
 	p.says("section[data-panel=create]", "a security key, or a passkey that stays on one device and is not synced")
 	p.press()
+	p.keeps()
 	p.failure("created_too_weak")
 	p.says("section[data-panel=add]", "You can add one now")
 	g.upstream.untouched()

@@ -84,6 +84,7 @@ type entry struct {
 	Logger, Msg, Reason, User, Passkey, Action, Client, Host, Method, Path, Rule string
 	Level                                                                        string `json:"passkey_level"`
 	RequestID                                                                    string `json:"request_id"`
+	CodesLeft                                                                    int    `json:"codes_left"`
 }
 
 const auditLogger = "http.handlers.stepgate.audit"

@@ -160,7 +160,23 @@ func (p *person) enrol(path string) {
 	p.open(path)
 	p.panel("create")
 	p.press()
+	p.keeps()
 	p.WaitPath(path)
+}
+
+// keeps takes the recovery codes that come with a first passkey, and goes on.
+func (p *person) keeps() []string {
+	p.t.Helper()
+	p.state("keeping")
+	codes := browsertest.Eval[[]string](p.Tab, "[...document.querySelectorAll('.codes code')].map((code) => code.textContent)")
+	for _, code := range codes {
+		p.g.log.secret("recovery code", code)
+	}
+	if len(codes) != 8 {
+		p.t.Errorf("%d recovery codes", len(codes))
+	}
+	p.Click("section:not([hidden]) > button[data-do=kept]")
+	return codes
 }
 
 // at waits for the console's own page at a path.
@@ -204,6 +220,7 @@ func (p *person) enrolByHand(path string) {
 	p.open(path)
 	p.panel("create")
 	p.press()
+	p.keeps()
 	p.panel("confirm")
 	p.press()
 	p.WaitPath(path)

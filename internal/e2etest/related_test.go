@@ -86,6 +86,7 @@ func testRelatedOrigins(t *testing.T, on store) {
 	p.Open("https://console.example.test/keys")
 	p.panel("create")
 	p.press()
+	p.keeps()
 	p.panel("confirm")
 	p.press()
 	p.at("/keys")

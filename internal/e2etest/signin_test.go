@@ -75,6 +75,7 @@ func testSignInTime(t *testing.T, on store) {
 	p.panel("create")
 	p.signedInAt("alice", ago(11*time.Minute))
 	p.press()
+	p.keeps()
 	p.panel("confirm")
 	p.press()
 	g.audited("passkey_registered", "")

@@ -9,6 +9,7 @@ func (p *person) register(name string) {
 	p.Click("button[data-do=add]")
 	p.Fill("#add-name", name)
 	p.Click("form[data-step=create] .primary")
+	p.keeps()
 	p.Wait("document.querySelector('li[data-id]')")
 }
 

@@ -132,7 +132,10 @@ func TestFlows(t *testing.T) {
 		options = begun.Options
 	})
 	reply = have(laptop.Register(options, origin))
-	flow("first passkey: finish", func() { _, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "Laptop"}, reply); must(t, err) })
+	flow("first passkey: finish", func() {
+		_, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "Laptop"}, reply)
+		must(t, err)
+	})
 	flow("step-up: start", func() { options = have(service.Start(ctx, ada, stepUp)) })
 	reply = have(laptop.Authenticate(options, origin))
 	flow("step-up: finish", func() { _, err := service.Finish(ctx, ada, stepUp, reply); must(t, err) })
@@ -145,7 +148,10 @@ func TestFlows(t *testing.T) {
 		options = begun.Options
 	})
 	reply = have(phone.Register(options, origin))
-	flow("another passkey: finish", func() { _, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "Phone"}, reply); must(t, err) })
+	flow("another passkey: finish", func() {
+		_, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "Phone"}, reply)
+		must(t, err)
+	})
 	account, err := service.Account(ctx, ada.User)
 	must(t, err)
 	second := account.Passkeys[1].ShortID()
