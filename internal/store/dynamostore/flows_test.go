@@ -126,6 +126,7 @@ func TestFlows(t *testing.T) {
 	}
 
 	var options, reply []byte
+	var codes []string
 	flow("first passkey: start", func() {
 		begun, err := service.StartRegistration(ctx, ada, "", nil)
 		must(t, err)
@@ -133,8 +134,9 @@ func TestFlows(t *testing.T) {
 	})
 	reply = have(laptop.Register(options, origin))
 	flow("first passkey: finish", func() {
-		_, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "Laptop"}, reply)
+		registered, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "Laptop"}, reply)
 		must(t, err)
+		codes = registered.Codes
 	})
 	flow("step-up: start", func() { options = have(service.Start(ctx, ada, stepUp)) })
 	reply = have(laptop.Authenticate(options, origin))
@@ -160,6 +162,15 @@ func TestFlows(t *testing.T) {
 	reply = have(laptop.Authenticate(have(service.Start(ctx, ada, remove)), origin))
 	flow("remove, authorized", func() { _, err := service.Remove(ctx, ada, second, reply, false); must(t, err) })
 	flow("log out", func() { must(t, service.Revoke(ctx, ada.User)) })
+
+	flow("recovery code: start", func() { options = have(service.StartRecovered(ctx, ada, "", codes[0])) })
+	reply = have(authtest.New(authtest.Config{}).Register(options, origin))
+	flow("recovery code: finish", func() {
+		_, err := service.FinishRegistration(ctx, ada, ceremony.Naming{Name: "New phone"}, reply)
+		must(t, err)
+	})
+	reply = have(laptop.Authenticate(have(service.Start(ctx, ada, ceremony.Purpose{Action: passkey.MakeCodes})), origin))
+	flow("new recovery codes, authorized", func() { _, err := service.MakeCodes(ctx, ada, reply); must(t, err) })
 
 	text := strings.Join(table, "\n")
 	t.Logf("for docs/dynamodb.md:\n%s", text)
