@@ -19,12 +19,13 @@ type Challenge struct {
 	ReturnTo  string        // path and query on this origin where the person goes afterwards
 	Method    string        // method of the request that was stopped
 	Target    string        // path and query of the request that was stopped, for display
-	Level     string        // what it demands: present, verified, device_bound
+	Level     string        // what it demands: present, verified, device_bound, attested
 	MaxAge    time.Duration // how fresh the step-up must be
 	Because   string        // refusal code: grant_missing, grant_stale, grant_level, …
 	Passkeys  int           // how many passkeys the person has
 	Suitable  int           // how many of them reach Level
 	CodesLeft int           // how many recovery codes they have
+	Lapsed    bool          // some of them did, and do not now: the metadata is not there, or their make lost its trust
 	FirstUse  bool          // the person may register a first passkey here and now
 
 	Uninvited bool          // the person could, but for registration invite

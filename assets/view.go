@@ -43,6 +43,9 @@ func (c Challenge) Render(w io.Writer) error {
 		v.Title = "Another passkey is needed"
 	case "closed":
 		v.Title = "A passkey is needed"
+		if c.Passkeys > 0 {
+			v.Title = "Your passkey is not accepted now"
+		}
 	}
 	if c.MaxAge > 0 {
 		v.Lasts = "One confirmation lasts " + duration(c.MaxAge) + "."
@@ -58,6 +61,8 @@ func (c Challenge) panel() string {
 		return "create"
 	case c.Passkeys == 0:
 		return "closed"
+	case c.Suitable == 0 && c.Lapsed: // what added another would have to be as strong
+		return "closed"
 	case c.Suitable == 0:
 		return "add"
 	}
@@ -68,6 +73,9 @@ func (c Challenge) panel() string {
 func (c Challenge) why() string {
 	if c.Passkeys == 0 {
 		return "This part of the console opens only with a passkey, and you have none here yet."
+	}
+	if c.Suitable == 0 && c.Lapsed {
+		return "Opening this needs a passkey of a make that your organisation accepts. Yours was, and that can’t be confirmed now."
 	}
 	if c.Suitable == 0 && c.Because != "grant_level" {
 		return "You have a passkey, but opening this needs a stronger one."

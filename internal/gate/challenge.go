@@ -49,10 +49,13 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 		g.fail(x, "reading account", err)
 		return
 	}
-	suitable := 0
+	suitable, lapsed := 0, false
 	for _, p := range account.Passkeys {
-		if b.Ceremonies.Reach(p) >= d.Level {
+		switch {
+		case b.Ceremonies.Reach(p) >= d.Level:
 			suitable++
+		case p.Reach() >= d.Level:
+			lapsed = true
 		}
 	}
 	first := g.firstUse(x, account)
@@ -60,7 +63,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	g.writePage(x, http.StatusOK, assets.Challenge{
 		Common: g.common(x), Demand: sealed, ReturnTo: d.back(), Method: d.Method, Target: d.Target,
 		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
-		Passkeys: len(account.Passkeys), Suitable: suitable, CodesLeft: g.codesLeft(account.User), FirstUse: first.open,
+		Passkeys: len(account.Passkeys), Suitable: suitable, Lapsed: lapsed, CodesLeft: g.codesLeft(account.User), FirstUse: first.open,
 		Uninvited: first.uninvited, SignIn: string(first.signIn), SignInWithin: g.cfg.SignInWithin, Timeout: g.cfg.ChallengeTTL,
 	})
 }
