@@ -58,6 +58,10 @@ type Maker struct {
 	// Until is when the certificates end that it makes; 2049 when zero.
 	Until time.Time
 
+	// Anonymous has its certificates not name the model, and Model has them name this one, whatever is claimed.
+	Anonymous bool
+	Model     [16]byte
+
 	name string
 	key  *ecdsa.PrivateKey
 	root *x509.Certificate
@@ -99,6 +103,9 @@ func (m *Maker) certify(aaguid [16]byte, random io.Reader) ([][]byte, *ecdsa.Pri
 	if err != nil {
 		return nil, nil, err
 	}
+	if m.Model != [16]byte{} {
+		aaguid = m.Model
+	}
 	value, err := asn1.Marshal(aaguid[:])
 	if err != nil {
 		return nil, nil, err
@@ -114,6 +121,9 @@ func (m *Maker) certify(aaguid [16]byte, random io.Reader) ([][]byte, *ecdsa.Pri
 			OrganizationalUnit: []string{"Authenticator Attestation"}, CommonName: m.name + "'s Key",
 		},
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 45724, 1, 1, 4}, Value: value}},
+	}
+	if m.Anonymous {
+		leaf.ExtraExtensions = nil
 	}
 	leafDER, err := x509.CreateCertificate(nil, leaf, m.root, batch.signer().Public(), m.key)
 	if err != nil {

@@ -2,6 +2,7 @@ package ceremony
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/json"
 	"slices"
@@ -68,8 +69,22 @@ func (s *Service) trusts(p passkey.Passkey, kind string, statement protocol.Atte
 	if len(chain) > 0 && protocol.AttestationFormat(statement.Format) == protocol.AttestationFormatTPM {
 		chain[0].UnhandledCriticalExtensions = slices.DeleteFunc(chain[0].UnhandledCriticalExtensions, subjectAltName.Equal)
 	}
-	return s.config.Attestation.Metadata().Trusts(p.AAGUID, kind, chain, s.config.Now())
+	known := s.config.Attestation.Metadata()
+	if protocol.AttestationFormat(statement.Format) == protocol.AttestationFormatPacked && known.Shares(p.AAGUID) && !named(chain) {
+		return false
+	}
+	return known.Trusts(p.AAGUID, kind, chain, s.config.Now())
 }
+
+// named reports whether a certificate names the model. go-webauthn verified that it is then the one that the authenticator
+// claims. WebAuthn L3 §8.2.1 has it named where a root is used for several models: otherwise whoever holds the attestation
+// key of a weak model, or one that was revoked, could claim to be of another.
+func named(chain []*x509.Certificate) bool {
+	return len(chain) > 0 && slices.ContainsFunc(chain[0].Extensions, func(e pkix.Extension) bool { return e.Id.Equal(modelExtension) })
+}
+
+// modelExtension is id-fido-gen-ce-aaguid.
+var modelExtension = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 45724, 1, 1, 4}
 
 // subjectAltName is a critical extension of a TPM's certificate, which crypto/x509 does not know in that form.
 // go-webauthn verified it (WebAuthn L3 §8.3.1).

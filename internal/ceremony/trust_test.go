@@ -137,6 +137,32 @@ func TestNotAttested(t *testing.T) {
 	}
 }
 
+// A certificate that does not name its model will do where its root is that of one model only.
+func TestModelIsNamed(t *testing.T) {
+	maker := authtest.NewMaker("Acme")
+	maker.Anonymous = true
+	m := newMDS(t).has(metadatatest.Model{AAGUID: acmeKey, Roots: []*x509.Certificate{maker.Root()}})
+	w := newWorld(t, m.in)
+	if p := w.enrol(ada, authtest.New(madeBy(maker, acmeKey))); !p.Trusted {
+		t.Error("the only model of its root is not trusted")
+	}
+	m.knows() // in which the root is that of two models
+	if p := w.enrol(bob, authtest.New(madeBy(maker, acmeKey))); p.Trusted {
+		t.Error("which of two models it is, only the authenticator said")
+	}
+	m.has(metadatatest.Model{AAGUID: acmeKey, Roots: []*x509.Certificate{maker.Root()}}, metadatatest.Model{Roots: []*x509.Certificate{maker.Root()}})
+	if p := w.enrol(person("eve"), authtest.New(madeBy(maker, acmeKey))); p.Trusted {
+		t.Error("it could be one of U2F, that has no model")
+	}
+	// One that names another model than it claims is no attestation at all.
+	other := authtest.NewMaker("Acme")
+	other.Model = acmeCard
+	mallory := person("mallory")
+	reply := must(authtest.New(madeBy(other, acmeKey)).Register(w.startRegistration(mallory, "", nil), origin))(t)
+	_, err := w.finishRegistration(mallory, "", reply)
+	refused(t, err, passkey.AttestationInvalid)
+}
+
 // A statement that does not verify is still refused, and one of a certificate that ended makes no trusted passkey.
 func TestAttestationInvalid(t *testing.T) {
 	m := newMDS(t).knows()

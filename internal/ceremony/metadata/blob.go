@@ -199,6 +199,12 @@ func parse(payload []byte) (*Snapshot, error) {
 		return nil, fmt.Errorf("it does not say when the next is due: %w", ErrMalformed)
 	}
 	s := &Snapshot{Number: document.Number, NextUpdate: all.Parsed.NextUpdate, Unread: len(all.Unparsed), models: map[[16]byte]*model{}}
+	rooted := map[string]int{} // how many entries have a root, those of UAF and U2F too
+	for _, e := range all.Parsed.Entries {
+		for _, root := range e.MetadataStatement.AttestationRootCertificates {
+			rooted[string(root.Raw)]++
+		}
+	}
 	for _, e := range all.Parsed.Entries {
 		aaguid := [16]byte(e.AaGUID)
 		if aaguid == ([16]byte{}) {
@@ -208,7 +214,9 @@ func parse(payload []byte) (*Snapshot, error) {
 			s.models[aaguid] = nil // whichever of the two holds, the other says something else
 			continue
 		}
-		s.models[aaguid] = &model{roots: e.MetadataStatement.AttestationRootCertificates, types: e.MetadataStatement.AttestationTypes, reports: e.StatusReports}
+		m := &model{roots: e.MetadataStatement.AttestationRootCertificates, types: e.MetadataStatement.AttestationTypes, reports: e.StatusReports}
+		m.shares = slices.ContainsFunc(m.roots, func(root *x509.Certificate) bool { return rooted[string(root.Raw)] > 1 })
+		s.models[aaguid] = m
 	}
 	return s, nil
 }

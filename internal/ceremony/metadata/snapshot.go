@@ -30,6 +30,7 @@ type model struct {
 	roots   []*x509.Certificate
 	types   fido.AuthenticatorAttestationTypes
 	reports []fido.StatusReport
+	shares  bool // some root is another model's too
 }
 
 // InForce reports whether the snapshot still counts.
@@ -71,6 +72,12 @@ func (s *Snapshot) Trusts(aaguid [16]byte, kind string, chain []*x509.Certificat
 	}
 	m, made := s.models[aaguid], fido.AuthenticatorAttestationType(kind)
 	return (made == fido.BasicFull || made == fido.AttCA) && slices.Contains(m.types, made) && leadsTo(m.roots, chain, now)
+}
+
+// Shares reports whether a root of the model is that of another model too: then a chain alone does not tell which of them
+// an authenticator is.
+func (s *Snapshot) Shares(aaguid [16]byte) bool {
+	return s != nil && s.models[aaguid] != nil && s.models[aaguid].shares
 }
 
 // seen returns the snapshot as it is when its source was found to have it still.
