@@ -88,6 +88,7 @@ func TestAttested(t *testing.T) {
 		p.panel("create")
 		p.says("section[data-panel=create]", "a security key of a make that your organisation accepts")
 		p.press()
+		p.keeps()
 		p.failure("created_too_weak")
 		p.says("#alert", "is not of an accepted make")
 		if e := g.audited("passkey_registered", ""); e.Level != "device_bound" {
