@@ -3,9 +3,11 @@
 package metadatatest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -23,21 +25,28 @@ type Authority struct {
 	Root   *x509.Certificate
 	Signer *x509.Certificate
 
-	key *ecdsa.PrivateKey // of the signer
+	key crypto.Signer // of the signer
 }
 
 // NewAuthority returns an authority that nobody else is. The names are those of the signer's certificate.
-func NewAuthority(names ...string) *Authority {
-	rootKey, key := newKey(), newKey()
+func NewAuthority(names ...string) *Authority { return newAuthority(newKey(), names) }
+
+// NewRSAAuthority returns one that signs with RSA.
+func NewRSAAuthority(names ...string) *Authority {
+	return newAuthority(must(rsa.GenerateKey(rand.Reader, 2048)), names)
+}
+
+func newAuthority(key crypto.Signer, names []string) *Authority {
+	rootKey := newKey()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Metadata Root"}, NotBefore: begin, NotAfter: end,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
-	root := certificate(template, template, &rootKey.PublicKey, rootKey)
+	root := certificate(template, template, rootKey.Public(), rootKey)
 	signer := certificate(&x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "Metadata Signer"}, NotBefore: begin, NotAfter: end,
 		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature, DNSNames: names,
-	}, root, &key.PublicKey, rootKey)
+	}, root, key.Public(), rootKey)
 	return &Authority{root, signer, key}
 }
 
@@ -45,7 +54,7 @@ var begin, end = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2049, 1,
 
 func newKey() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
 
-func certificate(template, parent *x509.Certificate, of *ecdsa.PublicKey, by *ecdsa.PrivateKey) *x509.Certificate {
+func certificate(template, parent *x509.Certificate, of crypto.PublicKey, by crypto.Signer) *x509.Certificate {
 	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, parent, of, by))))
 }
 
@@ -127,7 +136,11 @@ func (b Blob) Payload() []byte {
 
 // Sign makes a BLOB of a payload.
 func (a *Authority) Sign(payload []byte) []byte {
-	return a.SignWith(map[string]any{"alg": "ES256", "typ": "JWT", "x5c": []string{
+	algorithm := "ES256"
+	if _, isRSA := a.key.(*rsa.PrivateKey); isRSA {
+		algorithm = "RS256"
+	}
+	return a.SignWith(map[string]any{"alg": algorithm, "typ": "JWT", "x5c": []string{
 		base64.StdEncoding.EncodeToString(a.Signer.Raw), base64.StdEncoding.EncodeToString(a.Root.Raw),
 	}}, payload)
 }
@@ -136,7 +149,11 @@ func (a *Authority) Sign(payload []byte) []byte {
 func (a *Authority) SignWith(header map[string]any, payload []byte) []byte {
 	text := base64.RawURLEncoding.EncodeToString(must(json.Marshal(header))) + "." + base64.RawURLEncoding.EncodeToString(payload)
 	digest := sha256.Sum256([]byte(text))
-	r, s, err := ecdsa.Sign(rand.Reader, a.key, digest[:])
+	if key, isRSA := a.key.(*rsa.PrivateKey); isRSA {
+		signature := must(rsa.SignPKCS1v15(nil, key, crypto.SHA256, digest[:]))
+		return []byte(text + "." + base64.RawURLEncoding.EncodeToString(signature))
+	}
+	r, s, err := ecdsa.Sign(rand.Reader, a.key.(*ecdsa.PrivateKey), digest[:])
 	if err != nil {
 		panic(err)
 	}

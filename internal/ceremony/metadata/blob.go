@@ -17,6 +17,7 @@ import (
 	"time"
 
 	fido "github.com/go-webauthn/webauthn/metadata"
+	"github.com/google/uuid"
 )
 
 // Why a BLOB is not taken. Errors of [Read] and of a [Holder] wrap one of them.
@@ -61,8 +62,8 @@ func FIDO() Signer {
 // Read verifies a BLOB and returns what it says. now is the time at which certificates have to be valid, and from when
 // the snapshot counts as read.
 //
-// It follows FIDO Metadata Service v3.1.1 §3.2 "Metadata BLOB object processing rules", with go-webauthn's types. Not
-// with its decoder: that fetches addresses that an unverified BLOB names, and takes any certificate of GlobalSign's.
+// It follows FIDO Metadata Service v3.1.1 §3.2 "Metadata BLOB object processing rules", with go-webauthn's words for
+// statuses and types. Not with its decoder: that fetches addresses that an unverified BLOB names, and takes any certificate of GlobalSign's.
 func Read(blob []byte, by Signer, now time.Time) (*Snapshot, error) {
 	if len(blob) > MaxSize {
 		return nil, fmt.Errorf("it has more than %d bytes: %w", MaxSize, ErrMalformed)
@@ -180,43 +181,100 @@ func certificate(text string) (*x509.Certificate, error) {
 	return x509.ParseCertificate(der)
 }
 
-// parse reads a payload whose signature was verified. Entries that can't be read are left out: nothing is known of those
-// models then, so nothing of them is trusted.
+// document is what a payload says (§3.1.6), as far as it is of use here; see entry.
+type document struct {
+	Number     int               `json:"no"`
+	NextUpdate string            `json:"nextUpdate"`
+	Entries    []json.RawMessage `json:"entries"`
+}
+
+// entry is what it says of one model. go-webauthn's own type has everything else too, and gives an entry up for an odd
+// address or icon in it.
+type entry struct {
+	AAGUID    string `json:"aaguid"`
+	Statement struct {
+		Roots []string                           `json:"attestationRootCertificates"`
+		Types fido.AuthenticatorAttestationTypes `json:"attestationTypes"`
+	} `json:"metadataStatement"`
+	Reports []struct {
+		Status    fido.AuthenticatorStatus `json:"status"`
+		Effective string                   `json:"effectiveDate"`
+		Sunset    string                   `json:"sunsetDate"`
+	} `json:"statusReports"`
+}
+
+// parse reads a payload whose signature was verified. Entries that can't be read are left out, and so are roots: what is
+// not known is not trusted.
 func parse(payload []byte) (*Snapshot, error) {
-	var document fido.PayloadJSON
-	if err := json.Unmarshal(payload, &document); err != nil {
+	var all document
+	if err := json.Unmarshal(payload, &all); err != nil {
 		return nil, fmt.Errorf("its payload is not the JSON it should be: %w", ErrMalformed)
 	}
-	if document.Number < 1 {
+	if all.Number < 1 {
 		return nil, fmt.Errorf("it has no number: %w", ErrMalformed)
 	}
-	decoder, err := fido.NewDecoder(fido.WithIgnoreEntryParsingErrors())
-	if err != nil {
-		return nil, err
-	}
-	all, err := decoder.Parse(&document)
+	next, err := time.Parse(time.DateOnly, all.NextUpdate)
 	if err != nil {
 		return nil, fmt.Errorf("it does not say when the next is due: %w", ErrMalformed)
 	}
-	s := &Snapshot{Number: document.Number, NextUpdate: all.Parsed.NextUpdate, Unread: len(all.Unparsed), models: map[[16]byte]*model{}}
+	s := &Snapshot{Number: all.Number, NextUpdate: next, models: map[[16]byte]*model{}}
 	rooted := map[string]int{} // how many entries have a root, those of UAF and U2F too
-	for _, e := range all.Parsed.Entries {
-		for _, root := range e.MetadataStatement.AttestationRootCertificates {
+	for _, text := range all.Entries {
+		var e entry
+		aaguid, m, err := [16]byte{}, new(model), json.Unmarshal(text, &e)
+		if err == nil {
+			aaguid, m, err = e.read()
+		}
+		if err != nil {
+			s.Unread++
+		}
+		for _, root := range m.roots {
 			rooted[string(root.Raw)]++
 		}
-	}
-	for _, e := range all.Parsed.Entries {
-		aaguid := [16]byte(e.AaGUID)
 		if aaguid == ([16]byte{}) {
-			continue // of UAF and U2F
+			continue // of UAF or U2F, or not to be read
 		}
 		if _, twice := s.models[aaguid]; twice {
-			s.models[aaguid] = nil // whichever of the two holds, the other says something else
-			continue
+			m = nil // whichever of the two holds, the other says something else
 		}
-		m := &model{roots: e.MetadataStatement.AttestationRootCertificates, types: e.MetadataStatement.AttestationTypes, reports: e.StatusReports}
-		m.shares = slices.ContainsFunc(m.roots, func(root *x509.Certificate) bool { return rooted[string(root.Raw)] > 1 })
 		s.models[aaguid] = m
 	}
+	for _, m := range s.models {
+		if m != nil {
+			m.shares = slices.ContainsFunc(m.roots, func(root *x509.Certificate) bool { return rooted[string(root.Raw)] > 1 })
+		}
+	}
 	return s, nil
+}
+
+// read returns the model that an entry is about, without the roots that can't be read, and an error where there are such.
+// A day that can't be read leaves a report in effect.
+func (e entry) read() (aaguid [16]byte, m *model, err error) {
+	m = &model{types: e.Statement.Types}
+	if e.AAGUID != "" {
+		parsed, err := uuid.Parse(e.AAGUID)
+		if err != nil {
+			return aaguid, m, err
+		}
+		aaguid = parsed
+	}
+	for _, text := range e.Statement.Roots {
+		root, bad := certificate(strings.Join(strings.Fields(text), ""))
+		if bad != nil {
+			err = bad
+			continue
+		}
+		m.roots = append(m.roots, root)
+	}
+	for _, r := range e.Reports {
+		report := fido.StatusReport{Status: r.Status}
+		if day, err := time.Parse(time.DateOnly, r.Effective); err == nil {
+			report.EffectiveDate = &day
+		}
+		if day, err := time.Parse(time.DateOnly, r.Sunset); err == nil {
+			report.SunsetDate = &day
+		}
+		m.reports = append(m.reports, report)
+	}
+	return aaguid, m, err
 }

@@ -99,6 +99,21 @@ func TestReadChecksTheName(t *testing.T) {
 	}
 }
 
+// The FIDO Alliance signs with RSA.
+func TestReadRSA(t *testing.T) {
+	alliance := metadatatest.NewRSAAuthority()
+	b := metadatatest.Blob{Number: 7, NextUpdate: next}
+	good := alliance.Blob(b)
+	if _, err := metadata.Read(good, metadata.Signer{Root: alliance.Root}, now); err != nil {
+		t.Error(err)
+	}
+	bad := bytes.Clone(good)
+	bad[len(bad)-100] ^= 1
+	if _, err := metadata.Read(bad, metadata.Signer{Root: alliance.Root}, now); !errors.Is(err, metadata.ErrUntrusted) {
+		t.Errorf("one bit of the signature: %v", err)
+	}
+}
+
 // A root may sign by itself.
 func TestReadFromTheRoot(t *testing.T) {
 	b := metadatatest.Blob{Number: 7, NextUpdate: next}
@@ -161,16 +176,24 @@ func TestAccepts(t *testing.T) {
 
 // What is in a BLOB twice, or can't be read, is trusted in no version; the rest is.
 func TestEntriesInDoubt(t *testing.T) {
-	payload := metadatatest.Blob{Number: 7, NextUpdate: next, Models: []metadatatest.Model{
+	odd, half, acme := [16]byte{7}, [16]byte{8}, authtest.NewMaker("Acme").Root()
+	payload := string(metadatatest.Blob{Number: 7, NextUpdate: next, Models: []metadatatest.Model{
 		{AAGUID: model, Statuses: []metadatatest.Status{{Name: "REVOKED"}}}, {AAGUID: model}, {AAGUID: other}, {},
-		{AAGUID: [16]byte{7}, Statuses: []metadatatest.Status{{Name: "REVOKED", From: "yesterday"}}},
-	}}.Payload()
-	s, err := metadata.Read(authority.Sign(payload), signer, now)
+		{AAGUID: odd, Statuses: []metadatatest.Status{{Name: "REVOKED", From: "tomorrow, perhaps"}}},
+		{AAGUID: half, Roots: []*x509.Certificate{acme}},
+	}}.Payload())
+	root := base64.StdEncoding.EncodeToString(acme.Raw)
+	payload = strings.Replace(payload, `["`+root, `["AAAA","`+root[:40]+` `+root[40:], 1) // one that is none, and one in two lines
+	payload = strings.Replace(payload, `"entries":[`, `"entries":[7,{"aaguid":"x"},{"aaguid":"09000000-0000-0000-0000-000000000000","statusReports":{}},`, 1)
+	s, err := metadata.Read(authority.Sign([]byte(payload)), signer, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Accepts(model, now) || s.Accepts([16]byte{7}, now) || s.Accepts([16]byte{}, now) || !s.Accepts(other, now) || s.Unread != 1 {
+	if s.Accepts(model, now) || s.Accepts(odd, now) || s.Accepts([16]byte{9}, now) || s.Accepts([16]byte{}, now) || !s.Accepts(other, now) || s.Unread != 4 {
 		t.Errorf("took a model in doubt: %+v", s)
+	}
+	if !s.Trusts(half, "basic_full", []*x509.Certificate{acme}, now) {
+		t.Error("a root is lost with its neighbour")
 	}
 }
 

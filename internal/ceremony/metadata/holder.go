@@ -189,7 +189,7 @@ func (h *Holder) take(blob []byte, asOf, now time.Time) error {
 	h.config.Count(Loaded)
 	h.config.Logger.Info("authenticator metadata loaded", append(about(s), zap.String("from", h.config.Source.Name()))...)
 	if s.Unread > 0 {
-		h.config.Logger.Warn("entries of the authenticator metadata can't be read: no passkey of those models reaches level attested", zap.Int("entries", s.Unread))
+		h.config.Logger.Warn("entries of the authenticator metadata can't be read, or not whole: passkeys of those models may not reach level attested", zap.Int("entries", s.Unread))
 	}
 	h.complain(s, now)
 	if h.config.Cache != "" {

@@ -18,7 +18,7 @@ type Snapshot struct {
 	Number     int               // of the BLOB
 	NextUpdate time.Time         // when another will be there at the latest
 	AsOf       time.Time         // when the source is known to have had this one
-	Unread     int               // how many entries could not be read
+	Unread     int               // how many entries could not be read, or not whole
 	Digest     [sha256.Size]byte // of the BLOB
 
 	root   *x509.Certificate   // whose signature it has
