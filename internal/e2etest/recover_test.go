@@ -26,6 +26,7 @@ func TestCookiesAllowedAfterCreating(t *testing.T) {
 			p.Wait("document.querySelector('main').dataset.state !== 'waiting'")
 		}
 	}
+	p.keeps()
 	p.Wait("document.querySelector('main').dataset.panel === 'confirm'")
 	p.press()
 	p.at("/keys")

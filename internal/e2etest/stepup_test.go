@@ -80,6 +80,7 @@ func TestCancelThenRetry(t *testing.T) {
 	p.says("section:not([hidden]) .primary", "Try again")
 	p.key.Presence(true)
 	p.press()
+	p.keeps()
 	p.at("/keys")
 	g.audited("passkey_registered", "")
 	g.audited("ceremony_finished", "")
@@ -101,6 +102,7 @@ func TestPromptTimesOut(t *testing.T) {
 	p.says("#alert", "That took too long", "No passkey answered in time")
 	p.key.Presence(true)
 	p.press()
+	p.keeps()
 	p.at("/keys")
 }
 
@@ -126,6 +128,7 @@ func TestPasskeyFailsThenRetry(t *testing.T) {
 			p.open("/keys/a")
 			p.panel("create")
 			p.press()
+			p.keeps()
 			p.panel("confirm")
 			test.wrong(p.key)
 			p.press()

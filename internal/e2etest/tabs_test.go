@@ -116,6 +116,7 @@ func testTwoTabsAtFirstUse(t *testing.T, on store) {
 	q.open("/b")
 	q.panel("create")
 	p.press()
+	p.keeps()
 	p.panel("confirm")
 	p.press()
 	p.at("/a")

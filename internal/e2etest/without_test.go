@@ -68,6 +68,7 @@ func TestLosingTheGrant(t *testing.T) {
 	p.open("/keys")
 	p.panel("create")
 	p.press()
+	p.keeps()
 	p.failure("proof_lost")
 	p.says("#alert", "Your browser did not keep the proof", "cookies are blocked")
 	p.look("without-grant")
