@@ -18,6 +18,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/browsertest"
 	"github.com/stepgate/stepgate/internal/metadatatest"
 )
@@ -62,10 +63,16 @@ func (m *mds) put(signer *metadatatest.Authority, models ...metadatatest.Model) 
 // logs waits until the log holds a text.
 func (g *gateway) logs(text string) {
 	g.t.Helper()
+	g.logsAgain(text, 1)
+}
+
+// logsAgain waits until the log holds a text so often.
+func (g *gateway) logsAgain(text string, times int) {
+	g.t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !strings.Contains(g.log.text(), text) {
+	for strings.Count(g.log.text(), text) < times {
 		if <-tick.C; time.Now().After(deadline) {
 			g.t.Fatalf("the log never says %s", text)
 		}
@@ -205,4 +212,70 @@ func (p *person) maker(t *testing.T) *x509.Certificate {
 	made, err := x509.ParseCertificate(der)
 	must(t, err)
 	return made
+}
+
+// The metadata outlives reloads that change nothing about it. One that takes attestation away from a level that needs it is
+// refused. A source that can't be reached stops neither a start nor a reload, and closes the level alone.
+func TestMetadataAndReloads(t *testing.T) {
+	t.Parallel()
+	const rules = attestedVault + "\nprotect /keys/* {\n level device_bound\n}"
+	g, acme := prepare(t), authtest.NewMaker("Acme")
+	m := newMDS(g)
+	m.number = 1
+	m.put(m.signer, metadatatest.Model{AAGUID: [16]byte{0xac}, Roots: []*x509.Certificate{acme.Root()}})
+	g.configure(headerConsole(attestation, rules))
+	g.run()
+	g.logs(`"number":1,`)
+	c := newClient(t, g, "alice")
+	c.key = authtest.New(authtest.Config{Attestation: authtest.Certified, Maker: acme, AAGUID: [16]byte{0xac}, Counts: true})
+	must(t, c.register("key"))
+	steps := func(path, level string) {
+		t.Helper()
+		answer, err := c.stepUp(path)
+		must(t, err)
+		if !bytes.Contains(answer.body, []byte(`"level":"`+level+`"`)) {
+			t.Errorf("%s: %s", path, answer.body)
+		}
+	}
+	steps("/vault/root", "attested")
+
+	must(t, g.reload(headerConsole(attestation, rules), "--force"))
+	steps("/vault/root", "attested") // at once, without anything being loaded
+	if loads := strings.Count(g.log.text(), "authenticator metadata loaded"); loads != 1 {
+		t.Errorf("loaded %d times", loads)
+	}
+	if err := g.reload(headerConsole("", rules)); err == nil || !strings.Contains(err.Error(), "add `attestation` to the global option stepgate") {
+		t.Errorf("a level that nothing reaches was loaded: %v", err)
+	}
+	steps("/vault/root", "attested") // the configuration before is in force
+
+	nobody := "attestation {\n metadata https://localhost:1/mds.jwt\n}"
+	must(t, g.reload(headerConsole(nobody, rules)))
+	g.logs(`"from":"https://localhost:1/mds.jwt","result":"unreachable"`)
+	must(t, c.post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).refused(http.StatusConflict, "level_unreachable"))
+	steps("/keys/1", "device_bound")
+	if series := g.scrape(); series["stepgate_metadata_in_force"] != 0 || series[`stepgate_metadata_loads_total{result="unreachable"}`] == 0 {
+		t.Errorf("metrics: %v", series)
+	}
+	g.stop()
+	g.run() // with nobody there
+	must(t, c.post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).refused(http.StatusConflict, "level_unreachable"))
+	steps("/keys/1", "device_bound")
+	for _, action := range []string{"add", "remove"} { // nor does the outage let anything weaker than the record says
+		id := ""
+		if action == "remove" {
+			ids, err := c.passkeys()
+			must(t, err)
+			id = ids["key"]
+		}
+		body := map[string]any{"action": action}
+		if id != "" {
+			body["id"] = id
+		}
+		must(t, c.post("/.stepgate/passkeys/authorize/options", body).refused(http.StatusConflict, "level_unreachable"))
+	}
+
+	must(t, g.reload(headerConsole(attestation, rules)))
+	g.logsAgain("authenticator metadata loaded", 2)
+	steps("/keys/1", "attested")
 }
