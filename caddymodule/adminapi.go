@@ -81,7 +81,13 @@ var endpoints = []endpoint{
 		return on.page(ctx, query.Get("after"), limit)
 	}},
 	{"GET", "users/*", nil, func(ctx context.Context, on *administrator, values []string, _ url.Values) (any, error) {
-		return on.user(ctx, values[0])
+		return on.stored(ctx, values[0])
+	}},
+	{"DELETE", "users/*", []string{"tag"}, func(ctx context.Context, on *administrator, values []string, query url.Values) (any, error) {
+		if query.Has("tag") && query.Get("tag") == "" {
+			return nil, fmt.Errorf("%w: tag is empty", passkey.BodyMalformed) // it was meant to hold somebody back
+		}
+		return on.erase(ctx, values[0], query.Get("tag"))
 	}},
 	{"DELETE", "users/*/passkeys/*", nil, func(ctx context.Context, on *administrator, values []string, _ url.Values) (any, error) {
 		return on.remove(ctx, values[0], values[1])

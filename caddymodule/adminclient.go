@@ -88,8 +88,15 @@ func (c *adminClient) each(ctx context.Context, yield func(userRecord) error) er
 }
 
 func (c *adminClient) user(ctx context.Context, name string) (user userRecord, err error) {
-	err = c.call(ctx, http.MethodGet, "users/"+segment(name), url.Values{}, &user)
-	return user, err
+	if err = c.call(ctx, http.MethodGet, "users/"+segment(name), url.Values{}, &user); err != nil {
+		return userRecord{}, err
+	}
+	return user.known()
+}
+
+func (c *adminClient) stored(ctx context.Context, name string) (stored storedRecord, err error) {
+	err = c.call(ctx, http.MethodGet, "users/"+segment(name), url.Values{}, &stored)
+	return stored, err
 }
 
 func (c *adminClient) remove(ctx context.Context, name, id string) (removed passkeyRecord, err error) {
@@ -103,6 +110,15 @@ func (c *adminClient) revoke(ctx context.Context, name string) error {
 
 func (c *adminClient) reset(ctx context.Context, name string) (done resetRecord, err error) {
 	err = c.call(ctx, http.MethodPost, "users/"+segment(name)+"/reset", url.Values{}, &done)
+	return done, err
+}
+
+func (c *adminClient) erase(ctx context.Context, name, tag string) (done resetRecord, err error) {
+	query := url.Values{}
+	if tag != "" {
+		query.Set("tag", tag)
+	}
+	err = c.call(ctx, http.MethodDelete, "users/"+segment(name), query, &done)
 	return done, err
 }
 

@@ -24,6 +24,9 @@ type administration interface {
 	// user returns one; [passkey.UserUnknown] for one never seen, nor invited.
 	user(ctx context.Context, name string) (userRecord, error)
 
+	// stored returns everything that is stored about a user; [passkey.UserUnknown] where that is nothing.
+	stored(ctx context.Context, name string) (storedRecord, error)
+
 	// remove removes one passkey, the last one too, and returns it as it was.
 	remove(ctx context.Context, name, id string) (passkeyRecord, error)
 
@@ -32,6 +35,10 @@ type administration interface {
 
 	// reset removes all passkeys and ends all grants.
 	reset(ctx context.Context, name string) (resetRecord, error)
+
+	// erase removes everything that is stored about a user and ends all grants. With a tag, whoever has another one by now is
+	// left alone: [passkey.Conflict].
+	erase(ctx context.Context, name, tag string) (resetRecord, error)
 
 	// invite makes an invitation that is good for so long, for a user who need not be known. It takes the place of an
 	// earlier one.
@@ -47,6 +54,7 @@ type userRecord struct {
 	Since      *time.Time      `json:"since,omitempty"`         // when the oldest passkey that is there was registered
 	Invited    *time.Time      `json:"invited_until,omitempty"` // when their invitation expires, while it is good
 	Passkeys   []passkeyRecord `json:"passkeys"`                // oldest first
+	Tag        string          `json:"tag"`                     // see [passkey.Account.Tag]
 }
 
 // passkeyRecord has the members of the list that the account page has.
@@ -61,6 +69,7 @@ type passkeyRecord struct {
 	Level          string     `json:"level"`
 	CreatedAt      time.Time  `json:"created_at"`
 	LastUsedAt     *time.Time `json:"last_used_at,omitempty"`
+	LastUsedOn     string     `json:"last_used_on,omitempty"` // origin
 }
 
 // userPage is some users, and who to go on behind.
@@ -77,7 +86,7 @@ type invitationRecord struct {
 	Links     []string  `json:"links"` // the account page of each origin, with the code in the fragment, which reaches no server
 }
 
-// resetRecord is what a reset did.
+// resetRecord is what a reset or an erasure did.
 type resetRecord struct {
 	User    string          `json:"user"`
 	Removed []passkeyRecord `json:"removed"`
@@ -92,7 +101,7 @@ func recordOf(account passkey.Account, now time.Time, reach reaches) userRecord 
 		highest = max(highest, reach(p))
 	}
 	r := userRecord{
-		User: account.User.Name, Registered: account.User.Version != 0, Level: highest.String(), Passkeys: recordsOf(account.Passkeys, reach),
+		User: account.User.Name, Registered: account.User.Version != 0, Level: highest.String(), Passkeys: recordsOf(account.Passkeys, reach), Tag: account.Tag(),
 	}
 	if until := account.Invitation.Expires.UTC(); account.Invitation.ID != "" && now.Before(until) {
 		r.Invited = &until
@@ -119,7 +128,7 @@ func recordsOf(passkeys []passkey.Passkey, reach reaches) []passkeyRecord {
 func passkeyRecordOf(p passkey.Passkey, reach reaches) passkeyRecord {
 	r := passkeyRecord{
 		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
-		BackupEligible: p.BackupEligible, BackupUnknown: p.BackupUnknown, BackedUp: p.BackedUp, Level: reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
+		BackupEligible: p.BackupEligible, BackupUnknown: p.BackupUnknown, BackedUp: p.BackedUp, Level: reach(p).String(), CreatedAt: p.CreatedAt.UTC(), LastUsedOn: p.LastUsedOn,
 	}
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()
@@ -191,7 +200,11 @@ func (a *administrator) user(ctx context.Context, name string) (userRecord, erro
 	if err != nil {
 		return userRecord{}, err
 	}
-	r := recordOf(account, time.Now(), a.reach)
+	return recordOf(account, time.Now(), a.reach).known()
+}
+
+// known returns the record, or [passkey.UserUnknown] for somebody who is as one never seen.
+func (r userRecord) known() (userRecord, error) {
 	if !r.Registered && r.Invited == nil {
 		return userRecord{}, passkey.UserUnknown
 	}
@@ -247,7 +260,30 @@ func (a *administrator) reset(ctx context.Context, name string) (resetRecord, er
 	return resetRecord{name, recordsOf(removed, a.reach)}, nil
 }
 
-// cutOffError is the error of a reset that had begun.
+// erase implements [administration]. Access is ended whether that can be recorded or not.
+func (a *administrator) erase(ctx context.Context, name, tag string) (resetRecord, error) {
+	if err := passkey.CheckUser(name); err != nil {
+		return resetRecord{}, err
+	}
+	removed, err := a.service.Erase(ctx, name, tag)
+	a.forget(name)
+	var lost error
+	for _, p := range removed {
+		lost = errors.Join(lost, a.removed(name, p))
+	}
+	switch {
+	case err != nil && len(removed) > 0:
+		return resetRecord{}, &cutOffError{len(removed), err}
+	case err != nil:
+		return resetRecord{}, err
+	}
+	if errors.Join(lost, a.record(audit.Event{Kind: audit.UserErased, User: name})) != nil {
+		return resetRecord{}, errNotAudited
+	}
+	return resetRecord{name, recordsOf(removed, a.reach)}, nil
+}
+
+// cutOffError is the error of a reset or an erasure that had begun.
 type cutOffError struct {
 	removed int
 	cause   error

@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 // The commands of administrators.
 var adminCommands = [][]string{
 	{"users"}, {"users", "show", "ada"}, {"passkeys", "list", "ada"}, {"passkeys", "remove", "ada", "id"}, {"revoke", "ada"}, {"reset", "ada"}, {"reset", "ada", "--yes"}, {"invite", "ada"},
+	{"users", "delete", "ada"}, {"users", "delete", "ada", "--yes"},
 }
 
 // What answers in the place of a gateway is not believed, and can't do anything to the terminal.
@@ -60,7 +62,7 @@ func TestAdministrationByAStranger(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Stepgate-Admin", "1")
-		user := `{"user":"ESC","level":"ESC","code":"ESC","links":["ESC"],"passkeys":[{"id":"ESC","name":"ESC","authenticator":"ESC","level":"ESC"}]}`
+		user := `{"user":"ESC","registered":true,"level":"ESC","code":"ESC","links":["ESC"],"passkeys":[{"id":"ESC","name":"ESC","authenticator":"ESC","level":"ESC","last_used_on":"ESC"}]}`
 		if r.URL.Path == "/stepgate/users" {
 			user = `{"users":[` + user + `]}`
 		}
@@ -173,6 +175,17 @@ func TestAdministrationUnaudited(t *testing.T) {
 	if w := administer(t, "GET", "/stepgate/users/alice"); !strings.Contains(w.Body.String(), `"passkeys":[]`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+	carol := g.enrolled("carol")
+	carol.want("/", 200, "")
+	diskFull.Store(true)
+	if w := administer(t, "DELETE", "/stepgate/users/carol"); w.Code != 503 || !strings.Contains(w.Body.String(), `"code":"audit_unavailable"`) || !strings.Contains(w.Body.String(), "it is done") {
+		t.Errorf("deleting: %d %s", w.Code, w.Body)
+	}
+	diskFull.Store(false)
+	carol.want("/", 401, "step_up_required/grant_revoked")
+	if w := administer(t, "GET", "/stepgate/users/carol"); w.Code != 404 || !strings.Contains(w.Body.String(), `"code":"user_unknown"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }
 
 // What an administrator does is seen by those who hook into it, and by the next request.
@@ -195,6 +208,48 @@ func TestAdministrationInTheGateway(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("no event came")
+	}
+}
+
+// Deleting a user ends their grants at the next request, is audited, and is told to those who hook into it.
+func TestDeletionInTheGateway(t *testing.T) {
+	g := newGateway(t)
+	if err := g.reload(options("events {\n on stepgate_user_erased stepgate_test\n}", "revocation_lag 1m"), site("", proxy)); err != nil {
+		t.Fatal(err)
+	}
+	alice := g.enrolled("alice")
+	alice.want("/", 200, "")
+	var seen struct{ Tag string }
+	if err := json.Unmarshal(administer(t, "GET", "/stepgate/users/alice").Body.Bytes(), &seen); err != nil || seen.Tag == "" {
+		t.Fatalf("tag %q, %v", seen.Tag, err)
+	}
+	alice.stepUp("/") // so she is not as she was seen
+	for query, want := range map[string]string{"?tag=" + seen.Tag: "conflict", "?tag=": "body_malformed", "?tag=a&tag=b": "body_malformed", "?yes=1": "body_malformed"} {
+		if w := administer(t, "DELETE", "/stepgate/users/alice"+query); !strings.Contains(w.Body.String(), `"code":"`+want+`"`) {
+			t.Errorf("%s: %d %s, want %s", query, w.Code, w.Body, want)
+		}
+	}
+	alice.want("/", 200, "")
+	if w := administer(t, "DELETE", "/stepgate/users/alice"); w.Code != 200 || !strings.Contains(w.Body.String(), `{"user":"alice","removed":[{"id"`) {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	alice.want("/", 401, "step_up_required/grant_revoked")
+	for _, message := range []string{"passkey_removed", "user_erased"} {
+		lines := g.logged(message)
+		if len(lines) != 1 || lines[0]["user"] != "alice" || lines[0]["action"] != "admin" || lines[0]["client"] != "192.0.2.1" {
+			t.Errorf("%s: %v", message, lines)
+		}
+	}
+	select {
+	case e := <-hooked:
+		if e.Name() != "stepgate_user_erased" || e.Data["user"] != "alice" || e.Data["action"] != "admin" {
+			t.Errorf("%s %v", e.Name(), e.Data)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("no event came")
+	}
+	if w := administer(t, "DELETE", "/stepgate/users/alice"); w.Code != 404 || !strings.Contains(w.Body.String(), "user_unknown") {
+		t.Errorf("again: %d %s", w.Code, w.Body)
 	}
 }
 

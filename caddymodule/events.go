@@ -18,6 +18,7 @@ var eventNames = map[audit.Kind]string{
 	audit.RecoveryCodeUsed:  "stepgate_recovery_code_used",
 	audit.RecoveryCodesMade: "stepgate_recovery_codes_made",
 	audit.Invited:           "stepgate_passkey_invited",
+	audit.UserErased:        "stepgate_user_erased",
 }
 
 // eventful is a recorder that emits Caddy's events too, for whoever is subscribed with the global option `events`. No

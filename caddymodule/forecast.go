@@ -159,6 +159,9 @@ func (s *settings) demanded() (d demands, err error) {
 	return d, nil
 }
 
+// byteOrderMark is what some editors begin a file with.
+const byteOrderMark = "\ufeff"
+
 // readNames reads a list of users. A name that no first factor could hand over is an error: the list is not what it
 // should be.
 func readNames(path string, fold bool) (names []string, err error) {
@@ -178,7 +181,7 @@ func readNames(path string, fold bool) (names []string, err error) {
 		number++
 		name := strings.TrimSpace(lines.Text())
 		if number == 1 {
-			name = strings.TrimPrefix(name, "\ufeff") // as some editors begin a file
+			name = strings.TrimPrefix(name, byteOrderMark)
 		}
 		if name == "" || strings.HasPrefix(name, "#") {
 			continue

@@ -17,7 +17,8 @@ func init() {
 		Long: `
 Lists everybody who ever registered a passkey: how many they have now, the
 highest level that one of them reaches, when one was last used, and since when
-they have the oldest. Times are UTC. "stepgate users show" tells more of one.
+they have the oldest. Times are UTC. "stepgate users show" tells more of one,
+"stepgate users delete" deletes one.
 ` + whereHelp + `
 
 With --json it prints one JSON object a line, with all passkeys of a user.
@@ -31,7 +32,7 @@ Names that could be mistaken, or do something to a terminal, are quoted.
   stepgate users show alice@example.com`
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return atDesk(cmd, listUsers) }
-			cmd.AddCommand(usersShow())
+			cmd.AddCommand(usersShow(), usersDelete())
 		},
 	})
 }
@@ -41,17 +42,21 @@ func usersShow() *cobra.Command {
 		Use:   "show <user>",
 		Short: "Shows a user and their passkeys",
 		Long: `
-Shows a user: the highest level they reach, and their passkeys as
-"stepgate passkeys list" does.
+Shows a user: the highest level they reach, their passkeys as "stepgate passkeys
+list" does, how many recovery codes they have left, and until when an invitation is
+good.
+
+With --json it prints everything that is stored about them, as for a request of
+theirs, but for digests of codes, which are of use only to a thief.
 ` + whereHelp + "\n" + exitHelp,
 		Args: arguments("a user"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return atDesk(cmd, func(d *desk) error {
-				user, err := d.user(d.ctx, given[0])
+				stored, err := d.stored(d.ctx, given[0])
 				if err != nil {
 					return err
 				}
-				return d.print(user, func() { d.showUser(user) })
+				return d.print(stored, func() { d.showStored(stored) })
 			})
 		},
 	}
@@ -96,6 +101,24 @@ func listUsers(d *desk) error {
 	return nil
 }
 
+// showStored prints what is stored about a user, as far as people read it.
+func (d *desk) showStored(r storedRecord) {
+	user := r.userRecord
+	user.Passkeys = nil
+	for _, p := range r.Passkeys {
+		user.Passkeys = append(user.Passkeys, p.passkeyRecord)
+	}
+	if r.InvitationExpired != nil {
+		d.say("%s had an invitation that was good until %s UTC.", plain(user.User), when(r.InvitationExpired, ""))
+	}
+	d.showUser(user)
+	if r.RecoveryCodes.MadeAt != nil {
+		d.say("\n%s left, made %s UTC.", count(r.RecoveryCodes.Left, "recovery code"), when(r.RecoveryCodes.MadeAt, ""))
+	} else if user.Registered {
+		d.say("\nNo recovery codes were made.")
+	}
+}
+
 // showUser prints a user with their passkeys.
 func (d *desk) showUser(user userRecord) {
 	if user.Invited != nil {
@@ -116,9 +139,9 @@ func (d *desk) showUser(user userRecord) {
 // showPasskeys prints a table of passkeys.
 func (d *desk) showPasskeys(list []passkeyRecord) {
 	table := tabwriter.NewWriter(d.cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "ID\tNAME\tAUTHENTICATOR\tLEVEL\tREGISTERED\tLAST USED")
+	fmt.Fprintln(table, "ID\tNAME\tAUTHENTICATOR\tLEVEL\tREGISTERED\tLAST USED\tON")
 	for _, p := range list {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(p.ID), plain(p.Name), plainText(p.Authenticator), plain(p.Level), when(&p.CreatedAt, ""), when(p.LastUsedAt, "never"))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(p.ID), plain(p.Name), plainText(p.Authenticator), plain(p.Level), when(&p.CreatedAt, ""), when(p.LastUsedAt, "never"), plain(orDefault(p.LastUsedOn, "-")))
 	}
 	_ = table.Flush()
 }

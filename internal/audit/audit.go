@@ -37,6 +37,7 @@ const (
 	RecoveryCodesMade Kind = "recovery_codes_made" // in the place of all earlier ones
 	Invited           Kind = "passkey_invited"     // an administrator lets the user register a passkey
 	GrantsRevoked     Kind = "grants_revoked"      // all grants of the user have ended
+	UserErased        Kind = "user_erased"         // nothing is stored about the user any more; their grants have ended
 )
 
 // ByAdministrator is the action of what an administrator did to a user, through a command or the admin API, without a

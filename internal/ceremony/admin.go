@@ -46,14 +46,15 @@ func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Pa
 //
 // Refusals: [passkey.UserUnknown], which says that nothing was written, [passkey.Conflict], [passkey.StoreUnavailable].
 func (s *Service) Reset(ctx context.Context, user string) ([]passkey.Passkey, error) {
-	removed, err := s.reset(ctx, user)
+	removed, err := s.reset(ctx, user, "")
 	if err != nil {
 		return removed, fmt.Errorf("resetting a user: %w", err)
 	}
 	return removed, nil
 }
 
-func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Passkey, err error) {
+// reset does it. With a tag whoever is not, or no longer, in the state that it names is left alone: [passkey.Conflict].
+func (s *Service) reset(ctx context.Context, user, tag string) (removed []passkey.Passkey, err error) {
 	epoch, err := s.epoch()
 	if err != nil {
 		return nil, err
@@ -64,6 +65,9 @@ func (s *Service) reset(ctx context.Context, user string) (removed []passkey.Pas
 			fresh, err := s.config.Store.Account(ctx, user)
 			if err != nil {
 				return removed, err
+			}
+			if tag != "" && fresh.Tag() != tag {
+				return removed, passkey.Conflict
 			}
 			ended, err := s.endInvitation(ctx, fresh)
 			switch {
@@ -125,17 +129,24 @@ func (s *Service) removeFirst(ctx context.Context, account *passkey.Account) (pa
 	return p, nil
 }
 
-// Erase is [Service.Reset], and then removes the user's record and their invitation: nothing is kept of them. From then on they
-// were never seen, and whoever the first factor calls by this name may register a first passkey again: the gate keeps no
-// memory of whom to refuse that (docs/rules.md, rule 10, ends here).
+// Erase is [Service.Reset], and then removes the user's record and their invitation, also one that has expired: nothing is
+// kept of them. From then on they were never seen, and whoever the first factor calls by this name may register a first passkey
+// again: the gate keeps no memory of whom to refuse that (docs/rules.md, rule 10, ends here).
 //
-// Refusals: [passkey.UserUnknown], [passkey.Conflict] when the user registered or was invited meanwhile, [passkey.StoreUnavailable].
-func (s *Service) Erase(ctx context.Context, user string) ([]passkey.Passkey, error) {
-	removed, err := s.Reset(ctx, user)
-	if err == nil {
+// With a tag ([passkey.Account.Tag]) nothing is done to a user who was changed, invited, or seen with a passkey since; "" takes
+// them as they are.
+//
+// Refusals: [passkey.UserUnknown], [passkey.Conflict] when the user registered meanwhile or has another tag,
+// [passkey.StoreUnavailable].
+func (s *Service) Erase(ctx context.Context, user, tag string) ([]passkey.Passkey, error) {
+	removed, err := s.reset(ctx, user, tag)
+	if unknown := err; err == nil || errors.Is(err, passkey.UserUnknown) {
 		err = s.retry(ctx, user, nil, func(account passkey.Account) error {
-			if len(account.Passkeys) > 0 {
+			switch {
+			case len(account.Passkeys) > 0:
 				return passkey.Conflict
+			case account.User.Version == 0 && account.Invitation.ID == "":
+				return unknown // nil when somebody else erased them just now
 			}
 			return s.config.Store.Erase(ctx, account.User)
 		})

@@ -2,6 +2,7 @@ package ceremony_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stepgate/stepgate/internal/passkey"
 )
@@ -152,4 +153,69 @@ func TestAdministrationRetries(t *testing.T) {
 	f.account = func() error { return passkey.StoreUnavailable }
 	_, err = w.Reset(t.Context(), bob.User)
 	refused(t, err, passkey.StoreUnavailable)
+}
+
+// Whoever is no longer as they were looked at is left alone, down to the last record.
+func TestEraseOnlyAsSeen(t *testing.T) {
+	f := &faulty{}
+	w, a := newWorld(t, onFaulty(f)), key()
+	w.enrol(ada, a)
+	unchanged := func(tag, what string) {
+		t.Helper()
+		before := w.account(ada.User)
+		removed, err := w.Erase(t.Context(), ada.User, tag)
+		refused(t, err, passkey.Conflict)
+		if len(removed) != 0 || w.account(ada.User).Tag() != before.Tag() {
+			t.Errorf("%s: removed %v", what, removed)
+		}
+	}
+	seen := w.account(ada.User).Tag()
+	unchanged("x", "no such tag")
+	must(w.authenticate(ada, stepUp, a))(t)
+	unchanged(seen, "a passkey was used since")
+	seen = w.account(ada.User).Tag()
+	w.invite(ada.User)
+	unchanged(seen, "invited since")
+	seen = w.account(ada.User).Tag()
+	w.enrolAnother(ada, a, key())
+	unchanged(seen, "registered since")
+
+	// Changed between two of its own transactions: what was registered then stays.
+	seen = w.account(ada.User).Tag()
+	done := false
+	f.remove = func() error {
+		if !done {
+			done = true
+			return w.Revoke(t.Context(), ada.User)
+		}
+		return nil
+	}
+	removed, err := w.Erase(t.Context(), ada.User, seen)
+	refused(t, err, passkey.Conflict)
+	if account := w.account(ada.User); len(removed) != 0 || len(account.Passkeys) != 2 {
+		t.Errorf("removed %v, left %+v", removed, account)
+	}
+	f.remove = nil
+	same(t, len(must(w.Erase(t.Context(), ada.User, w.account(ada.User).Tag()))(t)), 2)
+	same(t, w.account(ada.User), passkey.Account{User: passkey.User{Name: ada.User}})
+
+	// Erased and registered again: the one who is there now is not the one who was seen.
+	w.enrol(ada, a)
+	unchanged(seen, "another person")
+}
+
+// An invitation that has expired is something that is stored about somebody; so it can be erased.
+func TestEraseExpiredInvitation(t *testing.T) {
+	w := newWorld(t)
+	w.invite("eve")
+	w.clock.Advance(31 * 24 * time.Hour)
+	_, err := w.Reset(t.Context(), "eve")
+	refused(t, err, passkey.UserUnknown)
+	_, err = w.Erase(t.Context(), "eve", "x")
+	refused(t, err, passkey.Conflict)
+	same(t, w.account("eve").Invitation.ID != "", true)
+	same(t, len(must(w.Erase(t.Context(), "eve", w.account("eve").Tag()))(t)), 0)
+	same(t, w.account("eve"), passkey.Account{User: passkey.User{Name: "eve"}})
+	_, err = w.Erase(t.Context(), "eve", "")
+	refused(t, err, passkey.UserUnknown)
 }

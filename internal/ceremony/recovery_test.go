@@ -283,13 +283,13 @@ func TestErase(t *testing.T) {
 	w, a := newWorld(t), key()
 	_, codes := w.enrolWithCodes(ada, a)
 	w.invite(ada.User)
-	_, err := w.Erase(t.Context(), "nobody")
+	_, err := w.Erase(t.Context(), "nobody", "")
 	refused(t, err, passkey.UserUnknown)
 	stepping, adding := w.reply(ada, stepUp, a), w.reply(ada, add, a)
 	old := must(key().Register(must(w.StartRecovered(t.Context(), ada, "", codes[0]))(t), origin))(t)
-	same(t, len(must(w.Erase(t.Context(), ada.User))(t)), 1)
+	same(t, len(must(w.Erase(t.Context(), ada.User, ""))(t)), 1)
 	same(t, w.account(ada.User), passkey.Account{User: passkey.User{Name: ada.User}})
-	_, err = w.Erase(t.Context(), ada.User)
+	_, err = w.Erase(t.Context(), ada.User, "")
 	refused(t, err, passkey.UserUnknown)
 
 	// What was under way is of no use, and whoever comes next by this name gets nothing of the one before.
@@ -306,6 +306,6 @@ func TestErase(t *testing.T) {
 
 	// Somebody who was only invited is forgotten too.
 	w.invite("eve")
-	must(w.Erase(t.Context(), "eve"))(t)
+	must(w.Erase(t.Context(), "eve", ""))(t)
 	same(t, w.account("eve"), passkey.Account{User: passkey.User{Name: "eve"}})
 }

@@ -325,7 +325,15 @@ func testAdminAPI(t *testing.T, on store) {
 		{"POST", "/stepgate/users/nobody/revoke", "", 404, "user_unknown"},
 		{"DELETE", "/stepgate/users/alice/passkeys/x", "", 404, "passkey_unknown"},
 		{"DELETE", "/stepgate/users/alice/passkeys/", "", 404, "passkey_unknown"},
-		{"DELETE", "/stepgate/users/alice", "", 405, "method_not_allowed"},
+		{"DELETE", "/stepgate/users/nobody", "", 404, "user_unknown"},
+		{"DELETE", "/stepgate/users/", "", 400, "user_missing"},
+		{"DELETE", "/stepgate/users/alice/", "", 404, "not_found"},
+		{"DELETE", "/stepgate/users", "", 405, "method_not_allowed"},
+		{"DELETE", "/stepgate/users/alice?tag=", "", 400, "body_malformed"},
+		{"DELETE", "/stepgate/users/alice?tag=x", "", 409, "conflict"},
+		{"DELETE", "/stepgate/users/alice?yes=1", "", 400, "body_malformed"},
+		{"DELETE", "/stepgate/users/alice?rp_id=example.com", "", 409, "relying_party_mismatch"},
+		{"DELETE", "/stepgate/users/alice", "{}", 400, "body_malformed"},
 	} {
 		status, text := ask(c.method, c.path, c.body)
 		var got struct{ Code, Message string }
