@@ -201,3 +201,60 @@ func TestRecoveryCodeOnceAcrossGateways(t *testing.T) {
 		t.Errorf("registered: %v", ids)
 	}
 }
+
+// Two removals of the last two passkeys, and two renamings to one name, each at the same time: one of each is done.
+func TestLifecycleRaces(t *testing.T) { onEachStore(t, testLifecycleRaces) }
+
+func testLifecycleRaces(t *testing.T, on store) {
+	g := on.start(t, headerConsole("revocation_lag 0s", ""))
+	for round := range 4 {
+		laptop := newClient(t, g, fmt.Sprint("user ", round))
+		must(t, laptop.register("Laptop"))
+		authorization, err := laptop.authorize("add", "")
+		must(t, err)
+		phone := *laptop
+		phone.key = authtest.New(authtest.Config{Counts: true})
+		body, err := laptop.beginRegistration(phone.key, "Phone", authorization)
+		must(t, err)
+		_, err = laptop.step("POST", account, body, 201)
+		must(t, err)
+		ids, err := laptop.passkeys()
+		must(t, err)
+
+		answers := [2]reply{}
+		race := func(do func(i int) (reply, error), refusal string) {
+			t.Helper()
+			var errs [2]error
+			together(func() { answers[0], errs[0] = do(0) }, func() { answers[1], errs[1] = do(1) })
+			done := 0
+			for i, answer := range answers {
+				must(t, errs[i])
+				if answer.status < 300 {
+					done++
+				} else {
+					must(t, answer.refused(409, refusal))
+				}
+			}
+			if done != 1 {
+				t.Errorf("%s: %d were done: %s, %s", refusal, done, answers[0].body, answers[1].body)
+			}
+		}
+		race(func(i int) (reply, error) {
+			return laptop.send("PATCH", account+"/"+ids[[]string{"Laptop", "Phone"}[i]], map[string]any{"name": []string{"Tablet", "TABLET"}[i]})
+		}, "name_taken")
+
+		authorizations := [2]json.RawMessage{}
+		for i, c := range []*client{laptop, &phone} {
+			authorizations[i], err = c.authorize("remove", ids[[]string{"Laptop", "Phone"}[i]])
+			must(t, err)
+		}
+		race(func(i int) (reply, error) {
+			return laptop.send("DELETE", account+"/"+ids[[]string{"Laptop", "Phone"}[i]], map[string]any{"authorization": authorizations[i]})
+		}, "last_passkey")
+		left, err := laptop.passkeys()
+		must(t, err)
+		if len(left) != 1 {
+			t.Errorf("left: %v", left)
+		}
+	}
+}
