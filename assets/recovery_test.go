@@ -137,6 +137,8 @@ func TestRecover(t *testing.T) {
 	tab.Wait("document.querySelector('#add-name').checkVisibility()")
 	tab.Click("[data-step=create] .primary")
 	tab.Wait("document.querySelectorAll('.passkeys > li').length === 1 && document.querySelector('#status').textContent.includes('You have 7 recovery codes left')")
+	tab.Click("#status a")
+	tab.WaitPath(goal)
 }
 
 // A name that nobody typed gives way to the authenticator's own; one that somebody typed does not.

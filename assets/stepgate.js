@@ -582,6 +582,8 @@ function challengePage() {
   const wish = page.demand ? { demand: page.demand } : { return_to: page.returnTo };
   const maxAge = Number(page.maxAge); // seconds; 0: every time
 
+  remember("goal", page.returnTo); // for the account page, where people without a passkey at hand go first
+
   const use = new Prepared("get", () => api("POST", "/challenge/options", wish));
   const first = new Prepared("create", () => api("POST", "/passkeys/options", { name: "", ...wish }));
   const authorize = new Prepared("get", () => api("POST", "/passkeys/authorize/options", { action: "add" }));
@@ -595,7 +597,7 @@ function challengePage() {
   function show(name, { focus = true } = {}) {
     panel = page.panel = name;
     for (const section of $$("section[data-panel]")) section.hidden = section.dataset.panel !== name;
-    for (const input of $$(`section[data-panel=${name}] input[name=name]`)) suggest(input);
+    for (const input of $$(`section[data-panel=${name}] input[name=name]`)) if (!input.value) suggest(input);
     if (focus) button(name)?.focus();
     const prepared = prepare[name];
     if (!prepared) return Promise.resolve();
@@ -683,9 +685,10 @@ function challengePage() {
       return [given, given = null][0];
     }, { renewable: false });
     await added.start();
-    await show("added");
+    // Before the panel is shown: until this ceremony has ended its button does nothing.
     const { passkeys } = await api("GET", "/passkeys").catch(() => ({ passkeys: [] }));
     suggest($("section[data-panel=added] input"), passkeys.map((passkey) => passkey.name));
+    await show("added");
   });
 
   for (const reload of $$("button[data-do=reload]")) {
@@ -764,15 +767,16 @@ function accountPage() {
   const names = () => rows.map((row) => row.dataset.name);
 
   // The list is the server's: after a change it is loaded again, with a word about what happened.
-  function reload(flash) {
+  function reload(text, { added = false } = {}) {
     left = true;
-    remember("flash", flash);
+    remember("flash", { text, added });
     location.reload();
   }
   const flash = recall("flash");
   if (flash) {
     remember("flash", null);
-    say(flash);
+    const goal = flash.added && recall("goal"); // whoever came from the challenge page to add a passkey wants to go back
+    say(flash.text, ...(goal ? [" ", element("a", "Go on to where you were going", { href: onThisOrigin(goal) })] : []));
     statusBox.focus();
     tell();
   }
@@ -864,9 +868,9 @@ function accountPage() {
     creation(steps.create, () => options, (row) => {
       const left = row.recovery_codes_left;
       const flash = `“${row.name}” has been added.` + (left === undefined ? "" : ` You have ${left} recovery code${left === 1 ? "" : "s"} left.`);
-      if (!row.recovery_codes) return reload(flash);
+      if (!row.recovery_codes) return reload(flash, { added: true });
       show("nothing");
-      keep(codes, row.recovery_codes, () => reload(flash));
+      keep(codes, row.recovery_codes, () => reload(flash, { added: true }));
     });
     const second = $("button[data-do=second]");
     if (second) second.onclick = () => open.click();

@@ -71,6 +71,9 @@ func (c Challenge) panel() string {
 
 // why puts the refusal into words that do not blame: almost always nothing went wrong.
 func (c Challenge) why() string {
+	if c.Passkeys == 0 && c.CodesLeft > 0 {
+		return "This part of the console opens only with a passkey, and you have none here any more."
+	}
 	if c.Passkeys == 0 {
 		return "This part of the console opens only with a passkey, and you have none here yet."
 	}
