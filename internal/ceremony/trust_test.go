@@ -256,6 +256,25 @@ func TestOutageWeakensNothing(t *testing.T) {
 	}
 }
 
+// What was proved a moment ago is held to what is known when recovery codes are written: they outlive the passkey.
+func TestOutageWhileCodesAreMade(t *testing.T) {
+	m, f := newMDS(t).knows(), new(faulty)
+	w, strong := newWorld(t, m.in, onFaulty(f)), authtest.New(madeBy(acme, acmeKey))
+	w.enrol(ada, strong)
+	codes := ceremony.Purpose{Action: passkey.MakeCodes}
+	before := w.account(ada.User).User.Recovery
+	authorization := w.reply(ada, codes, strong)
+	f.use = func(passkey.Use) error {
+		m.snapshot = nil
+		return nil
+	}
+	_, err := w.MakeCodes(t.Context(), ada, authorization)
+	refused(t, err, passkey.AuthorizationNeeded)
+	same(t, w.account(ada.User).User.Recovery, before)
+	_, err = w.Start(t.Context(), ada, codes)
+	refused(t, err, passkey.LevelUnreachable)
+}
+
 // A weaker passkey, when the outage is over, still may not do what the stronger one may.
 func TestWeakerChangesNothing(t *testing.T) {
 	m := newMDS(t).knows()
