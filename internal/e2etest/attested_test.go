@@ -229,6 +229,12 @@ func TestMetadataAndReloads(t *testing.T) {
 	c := newClient(t, g, "alice")
 	c.key = authtest.New(authtest.Config{Attestation: authtest.Certified, Maker: acme, AAGUID: [16]byte{0xac}, Counts: true})
 	must(t, c.register("key"))
+	reload := func(caddyfile string, flags ...string) error {
+		t.Helper()
+		err := g.reload(caddyfile, flags...)
+		c.http.CloseIdleConnections() // to the servers of before, which go away
+		return err
+	}
 	steps := func(path, level string) {
 		t.Helper()
 		answer, err := c.stepUp(path)
@@ -239,18 +245,18 @@ func TestMetadataAndReloads(t *testing.T) {
 	}
 	steps("/vault/root", "attested")
 
-	must(t, g.reload(headerConsole(attestation, rules), "--force"))
+	must(t, reload(headerConsole(attestation, rules), "--force"))
 	steps("/vault/root", "attested") // at once, without anything being loaded
 	if loads := strings.Count(g.log.text(), "authenticator metadata loaded"); loads != 1 {
 		t.Errorf("loaded %d times", loads)
 	}
-	if err := g.reload(headerConsole("", rules)); err == nil || !strings.Contains(err.Error(), "add `attestation` to the global option stepgate") {
+	if err := reload(headerConsole("", rules)); err == nil || !strings.Contains(err.Error(), "add `attestation` to the global option stepgate") {
 		t.Errorf("a level that nothing reaches was loaded: %v", err)
 	}
 	steps("/vault/root", "attested") // the configuration before is in force
 
 	nobody := "attestation {\n metadata https://localhost:1/mds.jwt\n}"
-	must(t, g.reload(headerConsole(nobody, rules)))
+	must(t, reload(headerConsole(nobody, rules)))
 	g.logs(`"from":"https://localhost:1/mds.jwt","result":"unreachable"`)
 	must(t, c.post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).refused(http.StatusConflict, "level_unreachable"))
 	steps("/keys/1", "device_bound")
@@ -259,6 +265,7 @@ func TestMetadataAndReloads(t *testing.T) {
 	}
 	g.stop()
 	g.run() // with nobody there
+	c.http.CloseIdleConnections()
 	must(t, c.post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).refused(http.StatusConflict, "level_unreachable"))
 	steps("/keys/1", "device_bound")
 	for _, action := range []string{"add", "remove"} { // nor does the outage let anything weaker than the record says
@@ -275,7 +282,7 @@ func TestMetadataAndReloads(t *testing.T) {
 		must(t, c.post("/.stepgate/passkeys/authorize/options", body).refused(http.StatusConflict, "level_unreachable"))
 	}
 
-	must(t, g.reload(headerConsole(attestation, rules)))
+	must(t, reload(headerConsole(attestation, rules)))
 	g.logsAgain("authenticator metadata loaded", 2)
 	steps("/keys/1", "attested")
 }
