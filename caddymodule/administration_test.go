@@ -267,7 +267,7 @@ func TestForecastOfNothing(t *testing.T) {
 
 // Every command says where users are, and what its exit code means.
 func TestAdministrationHelp(t *testing.T) {
-	for _, arguments := range append(adminCommands, []string{"forecast"}) {
+	for _, arguments := range append(adminCommands, []string{"forecast"}, []string{"purge"}) {
 		help, _, code := command(t, append(arguments, "--help")...)
 		for _, want := range []string{"--address", "--json", "through Caddy's admin API", "The exit code is 0"} {
 			if !strings.Contains(help, want) || code != 0 {

@@ -224,7 +224,7 @@ func (r *purgeReport) tooMany(cmd *cobra.Command) error {
 	case leaving == 0:
 		return nil
 	case !given && r.Named == 0:
-		return fmt.Errorf("the list names none of the %s that are there: is it of another directory? If all of them are to go, say --at-most %d", count(r.Total, "user"), leaving)
+		return fmt.Errorf("of %s nobody is on the list: is it of another directory? If they are to go, say --at-most %d", count(r.Total, "user"), leaving)
 	case leaving > most && given:
 		return fmt.Errorf("%d of %s would go, and --at-most allows %d", leaving, count(r.Total, "user"), most)
 	case leaving > most:

@@ -193,7 +193,7 @@ func testPurge(t *testing.T, on store) {
 	g.fails("utf16, line 1: no user has such a name", "purge", "--absent-from", "utf16", "--yes")
 	g.fails("--unused-for is negative", "purge", "--absent-from", "short", "--yes", "--unused-for", "-1s")
 	g.fails("--at-most is negative", "purge", "--absent-from", "short", "--yes", "--at-most", "-1")
-	g.fails("the list names none of the 38 users that are there", "purge", "--absent-from", "other", "--yes", "--unused-for", "0s")
+	g.fails("of 38 users nobody is on the list: is it of another directory?", "purge", "--absent-from", "other", "--yes", "--unused-for", "0s")
 	g.fails("27 of 38 users would go, more than half: is the list cut short? If they are to go, say --at-most 27", "purge", "--absent-from", "short", "--yes", "--unused-for", "0s")
 	g.fails("27 of 38 users would go, and --at-most allows 26", "purge", "--absent-from", "short", "--yes", "--unused-for", "0s", "--at-most", "26")
 	if report, _ := g.purge(2, "--absent-from", "short", "--unused-for", "0s"); !strings.Contains(report.Refused, "more than half") || report.Done {

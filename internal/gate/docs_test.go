@@ -54,3 +54,21 @@ func TestDocumentedCodes(t *testing.T) {
 		}
 	}
 }
+
+// docs/privacy.md says which cookies there are, for how long, and what is held in memory of how many.
+func TestDocumentedPrivacy(t *testing.T) {
+	text, err := os.ReadFile("../../docs/privacy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thousands := func(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
+	for _, want := range []string{
+		"`" + secureNames.grant + "`", "`" + secureNames.ceremony + "`", "`" + localNames.grant + "`", "`" + localNames.ceremony + "`",
+		fmt.Sprintf("%d days after the last ceremony", browserAge/(24*60*60)), fmt.Sprintf("%d random bytes", browserLength),
+		"at most " + thousands(maxViews) + " users", "at most " + thousands(maxBuckets) + " of each kind",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("docs/privacy.md does not say %q", want)
+		}
+	}
+}
