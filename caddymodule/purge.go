@@ -55,10 +55,10 @@ still.`,
 			adminFlags(cmd)
 			cmd.Flags().String("absent-from", "", "The list of all users that stay; - for standard input")
 			cmd.Flags().Bool("yes", false, "Do it")
-			cmd.Flags().Int("at-most", -1, "How many users may go (default: half of them, or 10)")
+			cmd.Flags().Int("at-most", 0, "How many users may go (default: half of them, or 10)")
 			cmd.Flags().Duration("unused-for", 24*time.Hour, "Who registered or used a passkey in this time stays")
 			cmd.Example = `  stepgate purge --absent-from staff.txt
-  ldapsearch … | stepgate purge --absent-from - --yes`
+  directory-export > staff.txt && stepgate purge --absent-from staff.txt --yes`
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = runPurge
 		},
