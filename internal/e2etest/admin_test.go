@@ -195,7 +195,17 @@ func testHostileNames(t *testing.T, on store) {
 			t.Errorf("%q: %+v", name, user)
 			continue
 		}
-		switch i % 3 {
+		switch i % 4 {
+		case 3:
+			g.administer(0, "users", "delete", "--", name) // a dry run
+			if g.users()[name].User != name {
+				t.Errorf("%q is gone", name)
+			}
+			g.administer(0, "users", "show", "--", name)
+			g.administer(0, "users", "delete", "--yes", "--", name)
+			if _, known := g.users()[name]; known {
+				t.Errorf("%q is there still", name)
+			}
 		case 0:
 			g.administer(0, "revoke", "--", name)
 			g.administer(0, "reset", "--yes", "--", name)
