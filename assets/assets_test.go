@@ -238,7 +238,9 @@ func TestChallengeSays(t *testing.T) {
 			c.Passkeys, c.Suitable, c.SignIn, c.SignInWithin = 0, 0, "sign_in_time_missing", time.Hour
 		}, []string{`data-panel="closed"`, "within 1 hour of signing in, and the sign-in did not say when that was", "please tell the administrators"}},
 		{"none strong enough", func(c *assets.Challenge) { c.Suitable, c.Level = 0, "device_bound" },
-			[]string{`data-panel="add"`, "opening this needs a stronger one", "This needs a security key", "Yours can be copied between devices."}},
+			[]string{`data-panel="add"`, "opening this needs a stronger one", "This needs a security key"}},
+		{"bounded by a recovery code", func(c *assets.Challenge) { c.Suitable, c.Level, c.Bounded = 0, "device_bound", true },
+			[]string{`data-panel="closed"`, "An administrator has to help here", "registered with a recovery code", "for an invitation"}},
 		{"attested, and not now", func(c *assets.Challenge) { c.Suitable, c.Level, c.Lapsed = 0, "attested", true },
 			[]string{`data-panel="closed"`, "Your passkey is not accepted now", "Yours was, and that can’t be confirmed now", "Please try again later", "ask the administrators"}},
 		{"attested, and another one does", func(c *assets.Challenge) { c.Level, c.Lapsed = "attested", true }, []string{`data-panel="use"`}},

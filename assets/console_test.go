@@ -39,9 +39,10 @@ type console struct {
 	calls     []string
 	demands   int
 
-	model      string   // what the authenticator calls itself; "" for unknown
-	offered    []string // what authentications are allowed to use; nil for anything
-	recovering bool     // the registration under way is by a recovery code
+	model      string            // what the authenticator calls itself; "" for unknown
+	ids        map[string]string // credential ids by short id
+	offered    []string          // what authentications are allowed to use; nil for anything
+	recovering bool              // the registration under way is by a recovery code
 }
 
 // theCodes are everybody's.
@@ -55,7 +56,7 @@ const prefix = "/.stepgate"
 func newConsole(t *testing.T) *console {
 	t.Parallel()
 	c := &console{
-		t: t, level: "verified", issued: map[string]string{}, answers: map[string][]http.HandlerFunc{},
+		t: t, level: "verified", issued: map[string]string{}, answers: map[string][]http.HandlerFunc{}, ids: map[string]string{},
 		challenge: challenge(func(c *assets.Challenge) { c.Passkeys, c.Suitable = 0, 0 }),
 		account:   account(func(a *assets.Account) { a.Passkeys = nil }),
 	}
@@ -230,9 +231,16 @@ func (c *console) api(w http.ResponseWriter, r *http.Request, route string) {
 			reply(w, 201, answer)
 		}
 	case route == "GET /passkeys":
-		reply(w, 200, map[string]any{"passkeys": c.account.Passkeys, "signal": map[string]any{
-			"rpId": "localhost", "userId": "AAECAwQFBgcICQoLDA0ODw", "name": "maria", "displayName": "maria", "allAcceptedCredentialIds": []string{"AAAA"},
-		}})
+		accepted := []string{}
+		for _, p := range c.account.Passkeys {
+			accepted = append(accepted, c.ids[p.ID])
+		}
+		reply(w, 200, map[string]any{
+			"passkeys": append([]assets.Passkey{}, c.account.Passkeys...), "recovery_codes": map[string]any{"left": c.account.CodesLeft},
+			"signal": map[string]any{
+				"rpId": "localhost", "userId": "AAECAwQFBgcICQoLDA0ODw", "name": "maria", "displayName": "maria", "allAcceptedCredentialIds": accepted,
+			},
+		})
 	case route == "POST /recovery-codes":
 		if c.consume(w, body.Authorization, "recovery_codes ") != nil {
 			c.account.CodesLeft = len(theCodes)
@@ -270,6 +278,7 @@ func (c *console) register(id, name string) assets.Passkey {
 	row := assets.Passkey{ID: shortID(id), Name: name, Kind: assets.KindDevice, Authenticator: "Unknown authenticator", AAGUID: "00000000-0000-0000-0000-000000000000",
 		BackupEligible: c.level == "verified", Level: c.level, CreatedAt: time.Now()}
 	c.account.Passkeys = append(c.account.Passkeys, row)
+	c.ids[row.ID] = id
 	c.account.FirstUse, c.challenge.FirstUse = false, false
 	if c.level == c.challenge.Level || c.challenge.Level == "verified" {
 		c.challenge.Suitable++

@@ -25,6 +25,7 @@ type Challenge struct {
 	Passkeys  int           // how many passkeys the person has
 	Suitable  int           // how many of them reach Level
 	CodesLeft int           // how many recovery codes they have
+	Bounded   bool          // none they could add would reach Level either: theirs came with a recovery code
 	Lapsed    bool          // some of them did, and do not now: the metadata is not there, or their make lost its trust
 	FirstUse  bool          // the person may register a first passkey here and now
 
@@ -63,7 +64,8 @@ type Passkey struct {
 	Kind           string     `json:"kind"`          // one of the Kind constants
 	BackupEligible bool       `json:"backup_eligible"`
 	BackedUp       bool       `json:"backed_up"`
-	Level          string     `json:"level"` // the highest it reaches
+	Level          string     `json:"level"`               // the highest it reaches
+	MaxLevel       string     `json:"max_level,omitempty"` // the highest it may reach, whatever it is; "" for no bound
 	CreatedAt      time.Time  `json:"created_at"`
 	LastUsedAt     *time.Time `json:"last_used_at"` // nil: never
 	LastUsedOn     string     `json:"last_used_on"` // the origin where that was; "" for never

@@ -32,6 +32,9 @@ const words = {
   unavailable: ["The gateway is busy or being restarted", "Nothing was changed. Wait a moment, then try again."],
   signed_out: ["Your sign-in ended", "Reload the page to sign in again; then go on from here.", "reload"],
   authorization_expired: ["Too much time has passed", "Confirm with a passkey you have once more, then create the new one.", "reload"],
+  code_once_more: ["Too much time has passed", "Your code is still good. Reload the page, enter it once more, then create the passkey.", "reload"],
+  codes_in_doubt: ["Your recovery codes may have changed", "The answer did not arrive, so the codes that you have may no longer work. Make new ones once more."],
+  codes_lost: ["Your passkey has been created, but its recovery codes did not arrive", "You can make new ones on your passkeys page, also later.", "account"],
   cookies_off: ["Cookies are turned off", "Without cookies your browser can’t keep the proof that you confirmed. Allow them for this site, then reload the page.", "reload"],
 
   challenge_expired: ["That took too long", "The request ran out before the answer arrived. Try again."],
@@ -70,7 +73,7 @@ const words = {
   too_many_passkeys: ["You have as many passkeys as you may have", "Remove one you no longer use, then add another.", "account"],
   name_taken: ["You already have a passkey with that name", "Choose another name."],
   name_invalid: ["That name can’t be used", "Use 1 to 64 visible characters."],
-  last_passkey: ["This is your only passkey", "Add another passkey first, then you can remove this one."],
+  last_passkey: ["This is your only passkey", "Your others were removed meanwhile, or one has to stay. Reload the page to see which, or add another one first.", "reload"],
   conflict: ["Your passkeys were changed in another tab", "Reload the page, then try again.", "reload"],
 };
 
@@ -276,12 +279,12 @@ class Prepared {
   fresh() { return this.ready && this.ready.until - Date.now() > this.ready.life * 0.4; }
 
   renew() {
-    if (!this.renewable || !this.ready || current || left) return;
+    if (!this.renewable || !this.ready || current || left || keeping) return;
     if (document.hidden || ++this.idle > 12) this.ready = null;
     else this.start().catch(() => {}); // the next press says what is wrong
   }
 
-  wake() { if (this.renewable && this.started && !this.fresh() && !current && !left) this.start().catch(() => {}); }
+  wake() { if (this.renewable && !keeping && this.started && !this.fresh() && !current && !left) this.start().catch(() => {}); }
 
   // take hands the options out for one use.
   take() {
@@ -406,21 +409,31 @@ async function register(credential, name, suggested) {
   } catch (failure) {
     if (failure.code !== "challenge_used") throw failure;
     const id = await shortID(credential.id);
-    const { passkeys } = await api("GET", "/passkeys");
+    const { passkeys, recovery_codes: codes } = await api("GET", "/passkeys");
     const known = passkeys.find((passkey) => passkey.id === id);
     if (!known) throw failure;
-    return known;
+    // The codes that came with a first one went with that answer.
+    return { ...known, codesLost: passkeys.length === 1 && codes?.left > 0 };
   }
 }
 
 // Refusals after which the same answer may still be taken. After any other one of the gateway's, a passkey that was just
 // created is certainly not registered and never will be: the next press must create another.
-const mayStillCount = ["store_unavailable", "internal", "too_early", "body_timeout", "user_missing", "session_missing"];
+const mayStillCount = [
+  "store_unavailable", "internal", "too_early", "body_timeout", "user_missing", "session_missing",
+  "audit_unavailable", "name_invalid", "origin_unknown", "origin_insecure", "cross_site",
+];
 
-// discard tells the authenticator that a passkey is of no use here, so that it stops offering it. That is final: it is
-// called only for one that this person just created in vain or removed, or that is gone since it was offered.
-function discard(rpId, credentialId) {
-  PublicKeyCredential.signalUnknownCredential?.({ rpId, credentialId }).catch(() => {});
+// discard tells the authenticator that a passkey is of no use here, so that it stops offering it. That is final, so the gateway
+// is asked first, whatever a refusal seemed to say: a lost answer may have registered it, and "unknown" may be another one.
+async function discard(rpId, credentialId) {
+  if (!PublicKeyCredential.signalUnknownCredential) return;
+  try {
+    const [id, { passkeys }] = [await shortID(credentialId), await api("GET", "/passkeys")];
+    if (!passkeys.some((passkey) => passkey.id === id)) await PublicKeyCredential.signalUnknownCredential({ rpId, credentialId });
+  } catch {
+    // who does not know keeps it
+  }
 }
 
 // stale discards a passkey that the gateway does not know, if the gateway itself offered it a moment ago: then it was this
@@ -431,9 +444,28 @@ function stale(failure, credential, json) {
   }
 }
 
+// creating is held while a passkey may exist that the gateway does not know yet: in any tab, telling password managers which
+// ones it knows would have them drop the new one.
+const creating = {
+  begin() {
+    if (this.end) return;
+    const done = new Promise((resolve) => { this.end = resolve; });
+    navigator.locks?.request("stepgate.creating", { mode: "shared" }, () => done).catch(() => {});
+  },
+  stop() {
+    this.end?.();
+    this.end = null;
+  },
+};
+
 // tell has password managers drop what is of no use here any more, and show the right user (WebAuthn L3 §5.1.10). It is
 // about this person's passkeys only, as the gateway knows them at this moment.
-async function tell() {
+function tell() {
+  if (!navigator.locks) return creating.end ? undefined : tellNow();
+  return navigator.locks.request("stepgate.creating", { ifAvailable: true }, (lock) => lock && tellNow()).catch(() => {});
+}
+
+async function tellNow() {
   const all = PublicKeyCredential.signalAllAcceptedCredentials, details = PublicKeyCredential.signalCurrentUserDetails;
   if (!all && !details) return;
   try {
@@ -472,10 +504,11 @@ function creation(form, prepared, done, failed = () => false) {
   form.onsubmit = (event) => {
     event.preventDefault();
     if (!input.value.trim()) return complain(input, "Give the passkey a name.");
+    creating.begin();
     ceremony(button, prepared(), send, {
       again,
       failed: (failure) => complainAbout(input, failure) || failed(failure),
-    });
+    }).then(() => again || creating.stop());
   };
 }
 
@@ -544,6 +577,7 @@ function keep(box, codes, then) {
     clear();
     then();
   };
+  addEventListener("pagehide", () => $(".codes", box).replaceChildren()); // not for the browser's back/forward cache
   keeping = true;
   document.body.classList.add("keeping");
   page.state = "keeping";
@@ -648,6 +682,7 @@ function challengePage() {
 
   // The codes that come with a first passkey are shown before anything else: leaving the page would lose them.
   async function created(row) {
+    if (row?.codesLost) warn(new Failure("codes_lost"), { focus: false });
     if (!row?.recovery_codes) return goOn(row);
     show("codes", { focus: false });
     $("h1").textContent = "Your passkey has been created";
@@ -671,7 +706,7 @@ function challengePage() {
     $("h1").textContent = "Confirm it’s you";
     $(".lead").textContent = "Your passkey has been created. One more step: confirm with it to go on.";
     say("Almost there.");
-    if (ready) setTimeout(() => inView() && press("confirm", { auto: true })); // when this ceremony is over
+    if (ready && !row?.codesLost) setTimeout(() => inView() && press("confirm", { auto: true })); // when this ceremony is over
   }
   creation($("section[data-panel=create] form"), () => first, created);
   creation($("section[data-panel=added] form"), () => added, created, divert);
@@ -799,10 +834,10 @@ function accountPage() {
     };
     suggest(steps.create.elements.name, names());
     // granted lets one passkey be created, with options that were given once.
-    const granted = async (given) => {
+    const granted = async (given, late = "authorization_expired") => {
       options.retire();
       options = new Prepared("create", async () => {
-        if (!given) throw new Failure("authorization_expired");
+        if (!given) throw new Failure(late);
         return [given, given = null][0];
       }, { renewable: false });
       await options.start();
@@ -824,7 +859,7 @@ function accountPage() {
         if (!given) return complain(code, `Enter the ${form.querySelector("label").textContent.toLowerCase()}.`);
         clear();
         try {
-          await granted(await api("POST", "/passkeys/options", { name: "", [member]: given }));
+          await granted(await api("POST", "/passkeys/options", { name: "", [member]: given }), "code_once_more");
         } catch (failure) {
           warn(failure);
         }
@@ -867,7 +902,7 @@ function accountPage() {
     };
     creation(steps.create, () => options, (row) => {
       const left = row.recovery_codes_left;
-      const flash = `“${row.name}” has been added.` + (left === undefined ? "" : ` You have ${left} recovery code${left === 1 ? "" : "s"} left.`);
+      const flash = `“${row.name}” has been added.` + (row.codesLost ? " Its recovery codes did not arrive: make new ones below." : "") + (left === undefined ? "" : ` You have ${left} recovery code${left === 1 ? "" : "s"} left.`);
       if (!row.recovery_codes) return reload(flash, { added: true });
       show("nothing");
       keep(codes, row.recovery_codes, () => reload(flash, { added: true }));
@@ -933,7 +968,7 @@ function accountPage() {
       confirm.onclick = () => ceremony(confirm, removal, async (authorization, json) => {
         await api("DELETE", `/passkeys/${encodeURIComponent(id)}`, { authorization, last: rows.length === 1 });
         for (const { id: credentialID } of json.allowCredentials ?? []) {
-          if (await shortID(credentialID) === id) discard(json.rpId, credentialID);
+          if (await shortID(credentialID) === id) await discard(json.rpId, credentialID);
         }
         reload(`“${name}” has been removed.`);
       }, { box });
@@ -963,7 +998,10 @@ function accountPage() {
     form.onsubmit = (event) => {
       event.preventDefault();
       ceremony($("button", form), authorized, async (authorization) => {
-        const made = await api("POST", "/recovery-codes", { authorization });
+        const made = await api("POST", "/recovery-codes", { authorization }).catch((failure) => {
+          const inDoubt = !failure.fromGateway || ["store_unavailable", "audit_unavailable", "internal"].includes(failure.code);
+          throw inDoubt ? new Failure("codes_in_doubt") : failure;
+        });
         form.hidden = true;
         keep(codes, made.recovery_codes, () => reload("You have new recovery codes. Earlier ones no longer work."));
       });

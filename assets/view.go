@@ -43,8 +43,11 @@ func (c Challenge) Render(w io.Writer) error {
 		v.Title = "Another passkey is needed"
 	case "closed":
 		v.Title = "A passkey is needed"
-		if c.Passkeys > 0 {
+		switch {
+		case c.Passkeys > 0 && c.Lapsed:
 			v.Title = "Your passkey is not accepted now"
+		case c.Passkeys > 0:
+			v.Title = "Another passkey is needed"
 		}
 	}
 	if c.MaxAge > 0 {
@@ -62,6 +65,8 @@ func (c Challenge) panel() string {
 	case c.Passkeys == 0:
 		return "closed"
 	case c.Suitable == 0 && c.Lapsed: // what added another would have to be as strong
+		return "closed"
+	case c.Suitable == 0 && c.Bounded:
 		return "closed"
 	case c.Suitable == 0:
 		return "add"

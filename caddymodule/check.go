@@ -43,6 +43,9 @@ func (a *App) check() error {
 	if err := checkRecoveryLevel(a.RecoveryLevel); err != nil {
 		return fmt.Errorf("recovery_level: %w", err)
 	}
+	if a.RecoveryLevel == "attested" && a.Attestation == nil {
+		return errors.New("recovery_level: `attested` needs the block attestation, which says whose word on an authenticator counts; without it no passkey reaches that level")
+	}
 	if a.RecoveryLevel != "" && a.RecoveryCodes == "off" {
 		return errors.New("recovery_level says what recovery codes reach, but recovery_codes is off: leave one of them out")
 	}

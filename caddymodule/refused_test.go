@@ -108,6 +108,7 @@ func TestAppRefusedAsJSON(t *testing.T) {
 		`{"rp_id": "example.com", "attestation": {"allow": ["ee882879-721c-4913-9775-3dfcce97072a"], "deny": ["ee882879-721c-4913-9775-3dfcce97072a"]}}`:                  `is in allow too`,
 		`{"rp_id": "example.com", "recovery_level": "present"}`:                                                                                                           `recovery_level: "present": must be verified, device_bound or attested`,
 		`{"rp_id": "example.com", "recovery_codes": "off", "recovery_level": "verified"}`:                                                                                 `recovery_level says what recovery codes reach, but recovery_codes is off`,
+		`{"rp_id": "example.com", "recovery_level": "attested"}`:                                                                                                          "recovery_level: `attested` needs the block attestation",
 		`{"rp_id": "example.com", "counter": "ignore"}`:                                                                                                                   `counter: "ignore": must be reject or warn`,
 		`{"rp_id": "example.com", "challenge_ttl": "29s"}`:                                                                                                                "challenge_ttl: 29s: must be from 30s to 1h",
 		`{"rp_id": "example.com", "challenge_ttl": -1}`:                                                                                                                   "challenge_ttl: -1ns: must be from 30s to 1h",

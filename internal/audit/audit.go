@@ -33,6 +33,7 @@ const (
 	BackupLearned     Kind = "backup_learned"     // an imported passkey was used, and it is known whether it may be synced; Level says what it reaches
 	PasskeyRenamed    Kind = "passkey_renamed"
 	PasskeyRemoved    Kind = "passkey_removed"
+	CodeAccepted      Kind = "code_accepted"       // an invitation or a recovery code lets a registration begin
 	RecoveryCodeUsed  Kind = "recovery_code_used"  // registered a passkey; CodesLeft says how many are left
 	RecoveryCodesMade Kind = "recovery_codes_made" // in the place of all earlier ones
 	Invited           Kind = "passkey_invited"     // an administrator lets the user register a passkey

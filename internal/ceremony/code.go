@@ -76,7 +76,8 @@ func (s *Service) mayRegisterByCode(record passkey.Challenge, account passkey.Ac
 	if err != nil {
 		return err
 	}
-	if len(account.User.Passkeys) >= s.config.MaxPasskeys {
+	// Not MaxPasskeys: whoever lost all that they may have could remove none to make room.
+	if len(account.User.Passkeys) >= mostPasskeys {
 		return passkey.TooManyPasskeys
 	}
 	return nil

@@ -16,6 +16,10 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
+// mostPasskeys is how many passkeys a user may ever have: the highest MaxPasskeys that can be configured, and what an export
+// takes.
+const mostPasskeys = 100
+
 // Defaults of [Config].
 const (
 	DefaultTTL         = 5 * time.Minute // WebAuthn L3 §15.1 recommends 5 to 10 minutes
@@ -37,7 +41,8 @@ type Config struct {
 	// TTL is how long a challenge lives, and the browser's timeout. 0 means [DefaultTTL].
 	TTL time.Duration
 
-	// MaxPasskeys bounds the passkeys of one user. 0 means [DefaultMaxPasskeys].
+	// MaxPasskeys bounds the passkeys of one user; an invitation or a recovery code registers one beyond it. 0 means
+	// [DefaultMaxPasskeys].
 	MaxPasskeys int
 
 	// InviteOnly has a user's first passkey need an invitation (registration invite), not the first factor alone.

@@ -120,7 +120,7 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 // about a sign count that did not rise. A passkey whose backup eligibility is not known learns it here, from the first
 // assertion that verifies, whatever that is for; this one still proves no more than [Service.provedLevel] says.
 func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.Passkey, level passkey.Level, a assertion, now time.Time) (Proof, error) {
-	lenient := s.config.CounterWarn && p.BackupEligible
+	lenient := s.config.CounterWarn && (p.BackupEligible || p.BackupUnknown && a.flags.HasBackupEligible())
 	regress := (p.SignCount > 0 || a.signCount > 0) && a.signCount <= p.SignCount
 	if regress && !lenient {
 		return Proof{}, passkey.CounterRegressed

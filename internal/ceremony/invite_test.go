@@ -93,10 +93,18 @@ func TestInvitationMeanwhile(t *testing.T) {
 		refused(t, err, passkey.InvitationExpired)
 	})
 	t.Run("as many passkeys as may be", func(t *testing.T) {
-		w := newWorld(t, func(c *ceremony.Config) { c.MaxPasskeys = 1 })
-		w.enrol(ada, key())
+		w, a := newWorld(t, func(c *ceremony.Config) { c.MaxPasskeys = 100 }), key()
+		w.enrol(ada, a)
+		for range 99 {
+			w.enrolAnother(ada, a, key())
+		}
 		_, err := w.StartInvited(t.Context(), ada, "", w.invite(ada.User))
 		refused(t, err, passkey.TooManyPasskeys)
+
+		// A lower limit does not hold whoever lost all that they may have.
+		lower := newWorld(t, func(c *ceremony.Config) { c.MaxPasskeys = 1 })
+		lower.enrol(ada, key())
+		must(lower.accept(ada, lower.invite(ada.User), key()))(t)
 	})
 }
 

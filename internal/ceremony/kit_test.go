@@ -200,6 +200,7 @@ type faulty struct {
 	rename   func() error
 	remove   func() error
 	revoke   func() error
+	applied  passkey.Refusal // what ChangeUser answers after it did what it was asked to
 	record   func(*passkey.Challenge) // changes what Consume returns
 }
 
@@ -269,7 +270,11 @@ func (f *faulty) ChangeUser(ctx context.Context, next passkey.User) error {
 	if err := told(f.revoke); err != nil {
 		return err
 	}
-	return f.Store.ChangeUser(ctx, next)
+	err := f.Store.ChangeUser(ctx, next)
+	if err == nil && f.applied != "" {
+		return f.applied // and its answer is lost
+	}
+	return err
 }
 
 // onFaulty puts a faulty store before the real one.

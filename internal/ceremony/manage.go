@@ -73,8 +73,9 @@ func (s *Service) rename(ctx context.Context, user, shortID, name string) (passk
 // [Service.Finish], then removes that passkey and returns it as it was. Grants made with it end. last says that whoever asks
 // knows that it may be their only one: when the others were removed meanwhile, nobody has warned them.
 //
-// Refusals of its own: [passkey.PasskeyUnknown] when it is gone already, [passkey.LastPasskey] when it is the only one and
-// last does not say so, or it has to be kept, [passkey.Conflict].
+// Refusals of its own: [passkey.PasskeyUnknown] when it is gone already, [passkey.AuthorizationNeeded] when whoever authorised
+// it is gone or no longer strong enough, [passkey.LastPasskey] when it is the only one and last does not say so, or it has to
+// be kept, [passkey.Conflict].
 func (s *Service) Remove(ctx context.Context, party Party, shortID string, authorization []byte, last bool) (Removed, error) {
 	removed, err := s.remove(ctx, party, shortID, authorization, last)
 	if err != nil {
@@ -92,11 +93,15 @@ func (s *Service) remove(ctx context.Context, party Party, shortID string, autho
 	removed.Authorized = &proof
 	err = s.retry(ctx, party.User, &account, func(account passkey.Account) error {
 		// Whoever authorised it may have been removed by another request since: then nothing is authorised.
-		if _, ok := account.Passkey(proof.Passkey.ID); !ok {
-			return passkey.PasskeyUnknown
+		authorised, ok := account.Passkey(proof.Passkey.ID)
+		if !ok {
+			return passkey.AuthorizationNeeded
 		}
 		if err := s.checkTarget(account, purpose); err != nil {
 			return err
+		}
+		if s.Reach(authorised) < s.neededLevel(account, purpose) { // an imported target has turned out stronger since
+			return passkey.AuthorizationNeeded
 		}
 		if len(account.Passkeys) == 1 && !last {
 			return passkey.LastPasskey

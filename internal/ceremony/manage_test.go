@@ -126,7 +126,7 @@ func TestRemoveRaces(t *testing.T) {
 		}, passkey.PasskeyUnknown},
 		{"signer removed", func(w *world, f *faulty, p []passkey.Passkey) error {
 			return f.Store.Remove(w.t.Context(), must(w.account(ada.User).User.Removing(p[0].ID))(w.t), p[0].ID)
-		}, passkey.PasskeyUnknown},
+		}, passkey.AuthorizationNeeded},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := &faulty{}

@@ -265,7 +265,7 @@ func TestRemoveLastTwo(t *testing.T) {
 	}
 }
 
-// Reset and Erase leave no code that is good for anything.
+// Reset leaves no code that is good for anything. So does Erase, see TestErase.
 func TestRecoveryCodesEnd(t *testing.T) {
 	w, a := newWorld(t), key()
 	_, codes := w.enrolWithCodes(ada, a)
@@ -308,4 +308,34 @@ func TestErase(t *testing.T) {
 	w.invite("eve")
 	must(w.Erase(t.Context(), "eve", ""))(t)
 	same(t, w.account("eve"), passkey.Account{User: passkey.User{Name: "eve"}})
+}
+
+// The answer to the write of new codes is lost: the earlier ones are gone, so the person gets to see the new ones.
+func TestMakeCodesWhoseAnswerIsLost(t *testing.T) {
+	f := &faulty{}
+	w, a := newWorld(t, onFaulty(f)), key()
+	w.enrolWithCodes(ada, a)
+	for what, lost := range map[string]passkey.Refusal{"unavailable": passkey.StoreUnavailable, "conflict": passkey.Conflict} {
+		reply := w.reply(ada, makeCodes, a)
+		f.applied = lost
+		made, err := w.MakeCodes(t.Context(), ada, reply)
+		f.applied = ""
+		if err != nil || len(made.Codes) != passkey.RecoveryCodes {
+			t.Fatalf("%s: %v, %v", what, made.Codes, err)
+		}
+		if err := w.account(ada.User).User.Recovery.Check(passkey.CodeID(made.Codes[0])); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// Whoever lost as many passkeys as they may have can remove none to make room: a code registers one beyond.
+func TestRecoveryCodeBeyondTheLimit(t *testing.T) {
+	w := newWorld(t, func(c *ceremony.Config) { c.MaxPasskeys = 1 })
+	_, codes := w.enrolWithCodes(ada, key())
+	b := key()
+	must(w.recover(ada, codes[0], b))(t)
+	must(w.recover(ada, codes[1], key()))(t)
+	must(w.authenticate(ada, stepUp, b))(t)
+	same(t, len(w.account(ada.User).Passkeys), 3)
 }

@@ -173,7 +173,18 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 		return Registered{}, err
 	}
 	wanted, registered := p.Name, Registered{Action: record.Action}
+	// written reports whether this very registration is there already, and its answer was lost.
+	written := func(account passkey.Account) bool {
+		stored, ok := account.Passkey(p.ID)
+		if ok = ok && stored.LastCeremony == p.LastCeremony; ok {
+			registered.Passkey, registered.CodesLeft = stored, len(account.User.Recovery.Codes)
+		}
+		return ok
+	}
 	write := func(account passkey.Account) error {
+		if written(account) {
+			return nil
+		}
 		if err := s.mayRegister(record, account, signIn); err != nil {
 			return err
 		}
@@ -196,15 +207,18 @@ func (s *Service) register(ctx context.Context, record passkey.Challenge, accoun
 		return s.config.Store.Register(ctx, next, p)
 	}
 	if record.Action != passkey.FirstUse {
-		return registered, s.retry(ctx, record.User, &account, write)
+		err := s.retry(ctx, record.User, &account, write)
+		return registered, err
 	}
-	err = write(account)
-	if errors.Is(err, passkey.Conflict) {
-		// Somebody else was first, unless there is still nobody: then the store was merely busy with this user.
-		if now, err := s.config.Store.Account(ctx, record.User); err != nil || now.User.Version == 0 {
-			return Registered{}, passkey.Conflict
+	if err = write(account); errors.Is(err, passkey.Conflict) {
+		now, unread := s.config.Store.Account(ctx, record.User)
+		switch {
+		case unread != nil || now.User.Version == 0: // there is still nobody: the store was merely busy with this user
+		case written(now):
+			err = nil
+		default:
+			err = passkey.RegistrationClosed // somebody else was first
 		}
-		err = passkey.RegistrationClosed
 	}
 	return registered, err
 }

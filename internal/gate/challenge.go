@@ -63,7 +63,7 @@ func (g *Gate) challengePage(x *exchange, b *Backend) {
 	g.writePage(x, http.StatusOK, assets.Challenge{
 		Common: g.common(x), Demand: sealed, ReturnTo: d.back(), Method: d.Method, Target: d.Target,
 		Level: d.Level.String(), MaxAge: d.MaxAge, Because: d.Reason,
-		Passkeys: len(account.Passkeys), Suitable: suitable, Lapsed: lapsed, CodesLeft: g.codesLeft(account.User), FirstUse: first.open,
+		Passkeys: len(account.Passkeys), Suitable: suitable, Lapsed: lapsed, CodesLeft: g.codesLeft(account.User), Bounded: bounded(account, d.Level), FirstUse: first.open,
 		Uninvited: first.uninvited, SignIn: string(first.signIn), SignInWithin: g.cfg.SignInWithin, Timeout: g.cfg.ChallengeTTL,
 	})
 }

@@ -56,6 +56,9 @@ func row(b *Backend, p passkey.Passkey) assets.Passkey {
 		ID: p.ShortID(), Name: p.Name, Authenticator: authenticators.Name(p.AAGUID), AAGUID: uuid.UUID(p.AAGUID).String(),
 		Kind: kindOf(p), BackupEligible: p.BackupEligible, BackedUp: p.BackedUp, Level: b.Ceremonies.Reach(p).String(), CreatedAt: p.CreatedAt.UTC(),
 	}
+	if p.MaxLevel > 0 {
+		r.MaxLevel = p.MaxLevel.String()
+	}
 	if !p.LastUsedAt.IsZero() {
 		used := p.LastUsedAt.UTC()
 		r.LastUsedAt = &used
@@ -133,6 +136,11 @@ func (g *Gate) startRegistration(x *exchange, b *Backend, body *strictjson.Reade
 			g.refuseCeremony(x, by, err)
 			return
 		}
+		event := x.event(audit.CodeAccepted)
+		if event.Action = by; !g.record(event) {
+			g.answer(x, passkey.AuditUnavailable) // the options stay here
+			return
+		}
 		g.writeJSON(x, http.StatusOK, ceremony.Hint(options, level))
 		return
 	}
@@ -189,8 +197,9 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 		answer.CodesLeft = &registered.CodesLeft
 	}
 	if len(registered.Codes) > 0 {
-		event.Kind = audit.RecoveryCodesMade
-		g.record(event)
+		if event.Kind = audit.RecoveryCodesMade; !g.record(event) {
+			answer.RecoveryCodes = nil // nobody gets to see what nobody knows of
+		}
 	}
 	g.writeJSON(x, http.StatusCreated, answer)
 }

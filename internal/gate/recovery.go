@@ -3,6 +3,7 @@ package gate
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/stepgate/stepgate/internal/audit"
@@ -34,6 +35,15 @@ func (g *Gate) codesLeft(user passkey.User) int {
 		return codes.Left
 	}
 	return 0
+}
+
+// bounded reports whether no passkey that the user could add would reach a level, because those that could authorise it are
+// bounded below it, by a recovery code, and hand that down.
+func bounded(account passkey.Account, level passkey.Level) bool {
+	reach := account.Reach()
+	return len(account.Passkeys) > 0 && !slices.ContainsFunc(account.Passkeys, func(p passkey.Passkey) bool {
+		return p.Reach() == reach && p.Bounded(level) == level
+	})
 }
 
 // makeRecoveryCodes gives the user new recovery codes in the place of those they had (docs/rules.md, rule 9).
@@ -71,9 +81,10 @@ type signal struct {
 	Accepted    []string `json:"allAcceptedCredentialIds"` // base64url
 }
 
-// signalOf returns nil for a user without a record: they have no handle to be known by.
+// signalOf returns nil for a user without a record, who has no handle to be known by, and for one whose handle was not drawn
+// here: the relying party that they were imported from knows them by it too, and perhaps passkeys that are not here.
 func (g *Gate) signalOf(user passkey.User) *signal {
-	if user.Version == 0 {
+	if len(user.Handle) != passkey.HandleLength {
 		return nil
 	}
 	s := &signal{

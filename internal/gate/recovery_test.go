@@ -15,6 +15,7 @@ import (
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
+	"github.com/stepgate/stepgate/internal/transfer"
 )
 
 // registration is what a finished registration answers.
@@ -85,8 +86,8 @@ func TestRecoveryCodes(t *testing.T) {
 		t.Errorf("%+v", recovered)
 	}
 	events := w.audit.since(seen)
-	if len(events) != 2 || events[0].Kind != audit.PasskeyRegistered || events[0].Action != passkey.Recovered ||
-		events[1].Kind != audit.RecoveryCodeUsed || events[1].CodesLeft == nil || *events[1].CodesLeft != 7 || events[1].Passkey != recovered.ID {
+	if len(events) != 3 || events[0].Kind != audit.CodeAccepted || events[1].Kind != audit.PasskeyRegistered || events[1].Action != passkey.Recovered ||
+		events[2].Kind != audit.RecoveryCodeUsed || events[2].CodesLeft == nil || *events[2].CodesLeft != 7 || events[2].Passkey != recovered.ID {
 		t.Errorf("audited %+v", events)
 	}
 	for _, cookie := range there.cookies {
@@ -156,7 +157,14 @@ func TestMakeRecoveryCodes(t *testing.T) {
 	})
 	alice.registerBy(authtest.New(authtest.Config{}), object{"recovery_code": made.Codes[7]})
 
-	// Without a line in the audit log nobody gets to see them.
+	// Without a line in the audit log nobody gets to see them, nor to use one.
+	w.audit.fill(true)
+	refused := want(t, alice.post("/.stepgate/passkeys/options", object{"recovery_code": made.Codes[0]}), http.StatusServiceUnavailable)
+	if !strings.Contains(string(refused), string(passkey.AuditUnavailable)) {
+		t.Errorf("%s", refused)
+	}
+	w.audit.fill(false)
+	alice.get("/nowhere") // whose line goes through again
 	authorization = alice.authorize(key, object{"action": "recovery_codes"})
 	w.audit.fill(true)
 	answer := want(t, alice.post("/.stepgate/recovery-codes", object{"authorization": raw(authorization)}), http.StatusServiceUnavailable)
@@ -207,6 +215,12 @@ func TestListForSignals(t *testing.T) {
 	}
 	alice.registerBy(key, object{})
 	w.browser("bob").registerBy(authtest.New(authtest.Config{}), object{})
+	text := want(t, alice.get("/.stepgate/passkeys", header("Accept", "application/json")), http.StatusOK)
+	for _, member := range []string{`"rpId":`, `"userId":`, `"displayName":`, `"allAcceptedCredentialIds":`} { // as WebAuthn spells them
+		if !strings.Contains(string(text), member) {
+			t.Errorf("no %s", member)
+		}
+	}
 	var list struct {
 		Recovery struct {
 			Left   int    `json:"left"`
@@ -262,4 +276,49 @@ func TestRemoveTheLast(t *testing.T) {
 	bob.refused(http.StatusConflict, passkey.LastPasskey, func() *http.Response {
 		return bob.post("/.stepgate/passkeys/authorize/options", object{"action": "remove", "id": passkey.ShortID(key.Credentials()[1].ID)})
 	})
+}
+
+// Whoever came back by a code is told that adding another passkey leads nowhere, where it does.
+func TestBoundedPasskeys(t *testing.T) {
+	w := newWorld(t)
+	alice, key, paper := w.browser("alice"), authtest.New(authtest.Config{}), authtest.New(authtest.Config{})
+	first := alice.registerBy(key, object{})
+	alice.registerBy(paper, object{"recovery_code": first.Codes[0]})
+	page := func() string {
+		return string(want(t, alice.get("/.stepgate/challenge?return_to=/hardware", navigate), http.StatusOK))
+	}
+	if text := page(); !strings.Contains(text, `data-panel="use"`) {
+		t.Error("the lost key is suitable still, and registered")
+	}
+	want(t, alice.send("DELETE", "/.stepgate/passkeys/"+first.ID, object{"authorization": raw(alice.authorize(key, object{"action": "remove", "id": first.ID}))}), http.StatusNoContent)
+	if text := page(); !strings.Contains(text, `data-panel="closed"`) || !strings.Contains(text, "registered with a recovery code") {
+		t.Error("the page offers to add what would be bounded too")
+	}
+	list := want(t, alice.get("/.stepgate/passkeys", header("Accept", "application/json")), http.StatusOK)
+	if !strings.Contains(string(list), `"level":"verified","max_level":"verified"`) {
+		t.Errorf("%s", list)
+	}
+	if text := want(t, alice.get("/.stepgate/passkeys", navigate), http.StatusOK); !strings.Contains(string(text), "by a recovery code: at most Standard") {
+		t.Error("the account page does not say why")
+	}
+}
+
+// A user whose handle another relying party drew is known there by it: nobody is told what is accepted here only.
+func TestNoSignalForImportedUsers(t *testing.T) {
+	w := newWorld(t)
+	id := []byte("sixteen bytes id")
+	user := passkey.User{Name: "ada", Version: 1, Handle: []byte("ada"), Passkeys: []passkey.Ref{{ID: id, Folded: "laptop"}}}
+	importer, ok := w.store.Store.(transfer.Store)
+	if !ok {
+		t.Fatal("no importer")
+	}
+	if err := importer.Import(t.Context(), passkey.Account{User: user, Passkeys: []passkey.Passkey{
+		{ID: id, PublicKey: []byte{1}, Name: "Laptop", CreatedAt: w.clock.Now(), BackupUnknown: true},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	list := want(t, w.browser("ada").get("/.stepgate/passkeys", header("Accept", "application/json")), http.StatusOK)
+	if strings.Contains(string(list), "signal") || !strings.Contains(string(list), `"kind":"unknown"`) {
+		t.Errorf("%s", list)
+	}
 }

@@ -74,7 +74,7 @@ var answers = map[passkey.Refusal]answer{
 	passkey.TooManyPasskeys:     {409, "You have the most passkeys allowed", "No further passkey can be added.", "Remove one you no longer use first."},
 	passkey.NameInvalid:         {400, "This name can't be used", "A name has 1 to 64 visible characters.", "Choose another name."},
 	passkey.NameTaken:           {409, "This name is taken", "Another of your passkeys has this name.", "Choose another name."},
-	passkey.LastPasskey:         {409, "This is your only passkey", "Without it you could not confirm anything any more.", "Add another one first."},
+	passkey.LastPasskey:         {409, "This is your only passkey", "Without it you could not confirm anything any more.", "Reload the page: it says whether your only passkey may go. Or add another one first."},
 	passkey.Conflict:            {409, "Changed at the same time", "Your passkeys were changed elsewhere at the same moment.", "Reload the page and try again."},
 	passkey.UserUnknown:         {404, "This user is not known", "Nobody ever registered a passkey for this user.", "Check the name: it counts byte for byte."},
 

@@ -37,6 +37,11 @@ func (r Recovery) Check(id string) error {
 	return nil
 }
 
+// Equal reports whether both are the same codes.
+func (r Recovery) Equal(other Recovery) bool {
+	return slices.Equal(r.Codes, other.Codes) && r.MadeAt.Equal(other.MadeAt)
+}
+
 // Valid tells whether these can be somebody's recovery codes.
 func (r Recovery) Valid() error {
 	if len(r.Codes) > RecoveryCodes || len(r.Codes) > 0 && r.MadeAt.IsZero() {
