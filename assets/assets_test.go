@@ -76,6 +76,7 @@ func everyPage() map[string]renderer {
 		"challenge first use": challenge(func(c *assets.Challenge) { c.Passkeys, c.Suitable, c.FirstUse = 0, 0, true }),
 		"challenge closed":    challenge(func(c *assets.Challenge) { c.Passkeys, c.Suitable = 0, 0 }),
 		"challenge add":       challenge(func(c *assets.Challenge) { c.Suitable, c.Level = 0, "device_bound" }),
+		"challenge bounded":   challenge(func(c *assets.Challenge) { c.Suitable, c.Level, c.Bounded = 0, "device_bound", true }),
 		"challenge zero":      assets.Challenge{},
 		"account":             account(nil),
 		"account one":         account(func(a *assets.Account) { a.Passkeys = a.Passkeys[:1] }),

@@ -200,7 +200,7 @@ type faulty struct {
 	rename   func() error
 	remove   func() error
 	revoke   func() error
-	applied  passkey.Refusal // what ChangeUser answers after it did what it was asked to
+	applied  passkey.Refusal          // what ChangeUser answers after it did what it was asked to
 	record   func(*passkey.Challenge) // changes what Consume returns
 }
 
