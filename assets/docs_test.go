@@ -35,7 +35,7 @@ func TestHelpDeskQuotesThePages(t *testing.T) {
 	}
 	for _, challenge := range []assets.Challenge{
 		{Passkeys: 1, Suitable: 1, CodesLeft: 3, Level: "verified"}, {Passkeys: 1, Level: "device_bound", CodesLeft: 3},
-		{Passkeys: 1, Level: "device_bound", Because: "grant_level"}, {}, {CodesLeft: 3},
+		{Passkeys: 1, Level: "device_bound", Because: "grant_level"}, {Passkeys: 1, Level: "device_bound", Bounded: true}, {}, {CodesLeft: 3},
 	} {
 		pages += bare(rendered(t, challenge))
 	}

@@ -67,7 +67,7 @@ func TestStoredIsShown(t *testing.T) {
 		{"Passkey", func(a *passkey.Account) any { return &a.Passkeys[0] }},
 		{"Invitation", func(a *passkey.Account) any { return &a.Invitation }},
 	} {
-		kind := reflect.TypeOf(of.part(new(account())).(any)).Elem()
+		kind := reflect.TypeOf(of.part(new(account()))).Elem()
 		for i := range kind.NumField() {
 			field := of.name + "." + kind.Field(i).Name
 			if field == "User.Recovery" {

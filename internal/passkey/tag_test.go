@@ -37,7 +37,8 @@ func TestTag(t *testing.T) {
 		}
 		seen[a.Tag()] = name
 	}
-	if account().Tag() != account().Tag() || len(account().Tag()) != 22 {
-		t.Errorf("tag %q", account().Tag())
+	one, same := account(), account()
+	if one.Tag() != same.Tag() || len(one.Tag()) != 22 {
+		t.Errorf("tags %q and %q", one.Tag(), same.Tag())
 	}
 }
