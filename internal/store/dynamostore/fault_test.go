@@ -93,6 +93,39 @@ var writes = []write{
 	{"ChangeUser", "TransactWriteItems", func(s *scene) error {
 		return s.store.ChangeUser(s.ctx, s.user.InEpoch(passkey.Epoch{7}))
 	}, func(s *scene) bool { return s.account().User.Epoch == passkey.Epoch{7} }},
+	{"Use that learns", "UpdateItem", func(s *scene) error {
+		imported := newPasskey("imported")
+		imported.BackupUnknown, imported.BackupEligible, imported.BackedUp = true, false, false
+		if _, again := s.account().Passkey(imported.ID); !again {
+			register(s.t, s.direct, "ada", imported)
+		}
+		return s.store.Use(s.ctx, "ada", passkey.Use{ID: imported.ID, Ceremony: passkey.ChallengeID([]byte("use")), SignCount: 11, At: now, LearnBackup: true, BackupEligible: true})
+	}, func(s *scene) bool {
+		p, _ := s.account().Passkey(newPasskey("imported").ID)
+		return p.BackupEligible && !p.BackupUnknown
+	}},
+	{"Register by a recovery code", "TransactWriteItems", func(s *scene) error {
+		must(s.t, s.direct.ChangeUser(s.t.Context(), s.account().User.WithRecovery(passkey.Recovery{Codes: []passkey.Digest{passkey.CodeDigest("one")}, MadeAt: now})))
+		spent, err := s.account().User.Spending(passkey.CodeID("one"))
+		must(s.t, err)
+		next, err := spent.Adding(newPasskey("new"))
+		must(s.t, err)
+		return s.store.Register(s.ctx, next, newPasskey("new"))
+	}, func(s *scene) bool { return len(s.account().Passkeys) == 3 && len(s.account().User.Recovery.Codes) == 0 }},
+	{"RegisterInvited", "TransactWriteItems", func(s *scene) error {
+		must(s.t, s.direct.Invite(s.t.Context(), "ada", passkey.Invitation{ID: "one", Expires: now}))
+		next, err := s.user.Adding(newPasskey("new"))
+		must(s.t, err)
+		return s.store.RegisterInvited(s.ctx, next, newPasskey("new"), "one")
+	}, func(s *scene) bool { return len(s.account().Passkeys) == 3 && s.account().Invitation.ID == "" }},
+	{"Erase", "TransactWriteItems", func(s *scene) error {
+		for _, p := range s.account().Passkeys {
+			next, err := s.account().User.Removing(p.ID)
+			must(s.t, err)
+			must(s.t, s.direct.Remove(s.t.Context(), next, p.ID))
+		}
+		return s.store.Erase(s.ctx, s.account().User)
+	}, func(s *scene) bool { return s.account().User.Version == 0 }},
 }
 
 func (s *scene) account() passkey.Account {
