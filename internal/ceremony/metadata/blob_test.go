@@ -108,9 +108,13 @@ func TestReadRSA(t *testing.T) {
 		t.Error(err)
 	}
 	bad := bytes.Clone(good)
-	bad[len(bad)-100] ^= 1
+	if at := &bad[len(bad)-100]; *at == 'A' { // another letter of base64url
+		*at = 'B'
+	} else {
+		*at = 'A'
+	}
 	if _, err := metadata.Read(bad, metadata.Signer{Root: alliance.Root}, now); !errors.Is(err, metadata.ErrUntrusted) {
-		t.Errorf("one bit of the signature: %v", err)
+		t.Errorf("one letter of the signature: %v", err)
 	}
 }
 
