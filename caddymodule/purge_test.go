@@ -52,6 +52,13 @@ func newRegistry(t *testing.T, users ...string) *registry {
 	return r
 }
 
+// answers has deletions answered like this.
+func (r *registry) answers(delete func(user, tag string) (int, string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.delete = delete
+}
+
 func (r *registry) address() string { return strings.TrimPrefix(r.URL, "http://") }
 
 // purge runs the command and returns the states, in the order of the list.
@@ -79,7 +86,7 @@ func (r *registry) purge(s shop, code int, arguments ...string) (states []string
 func TestPurgeGoesOn(t *testing.T) {
 	s := newShop(t, "rp_id localhost")
 	r := newRegistry(t, "ada", "changed", "broken", "gone already", "leaver")
-	r.delete = func(user, _ string) (int, string) {
+	r.answers(func(user, _ string) (int, string) {
 		switch user {
 		case "changed":
 			return 409, "conflict"
@@ -89,7 +96,7 @@ func TestPurgeGoesOn(t *testing.T) {
 			return 404, "user_unknown"
 		}
 		return 0, ""
-	}
+	})
 	states, problems := r.purge(s, 1, "--yes")
 	want := []string{"changed changed the reason", "broken failed the reason", "gone already deleted", "leaver deleted"}
 	if !slices.Equal(states, want) || !strings.Contains(problems, "not all who should go are gone; run it again") {
@@ -118,7 +125,7 @@ func TestPurgeGivesUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry(t, "ada", "a", "b", "c", "d", "e", "f", "g")
-			r.delete = func(string, string) (int, string) { return test.status, test.code }
+			r.answers(func(string, string) (int, string) { return test.status, test.code })
 			states, problems := r.purge(shop{t, s.folder}, 1, "--yes")
 			if len(r.deleted) != test.deleted || !strings.Contains(problems, test.want) || len(states) != 7 || states[6] != "g absent" {
 				t.Errorf("asked for %q\n%q\n%s", r.deleted, states, problems)
@@ -130,12 +137,12 @@ func TestPurgeGivesUp(t *testing.T) {
 	}
 	// One that works in between is a sign that the store does.
 	r, n := newRegistry(t, "ada", "a", "b", "c", "d", "e", "f", "g"), 0
-	r.delete = func(string, string) (int, string) {
+	r.answers(func(string, string) (int, string) {
 		if n++; n == 4 {
 			return 0, ""
 		}
 		return 503, "store_unavailable"
-	}
+	})
 	if _, problems := r.purge(s, 1, "--yes"); len(r.deleted) != 7 || strings.Contains(problems, "given up") {
 		t.Errorf("asked for %q\n%s", r.deleted, problems)
 	}
@@ -230,7 +237,7 @@ func TestPurgeBounds(t *testing.T) {
 	// Names of a stranger do nothing to the terminal.
 	r = newRegistry(t)
 	r.users = []string{`{"user":"\u001b]0;owned\u0007\u202e","tag":"t","passkeys":[]}`, `{"user":"ada","tag":"t","passkeys":[]}`}
-	r.delete = func(string, string) (int, string) { return 503, "\x1b]0;owned\x07" }
+	r.answers(func(string, string) (int, string) { return 503, "\x1b]0;owned\x07" })
 	out, problems, _ := s.call("ada\n", "purge", "--absent-from", "-", "--yes", "--address", r.address())
 	if strings.ContainsAny(out+problems, "\x1b\x07\u202e") || !strings.Contains(out, `\u202e`) {
 		t.Errorf("%q %q", out, problems)
@@ -243,13 +250,13 @@ func TestPurgeInterrupted(t *testing.T) {
 	s.write("list", "ada\n")
 	r := newRegistry(t, "ada", "a", "b", "c")
 	asked, on := make(chan struct{}, 1), make(chan struct{})
-	r.delete = func(user, _ string) (int, string) {
+	r.answers(func(user, _ string) (int, string) {
 		if user == "b" {
 			asked <- struct{}{}
 			<-on
 		}
 		return 0, ""
-	}
+	})
 	path, err := binaryPath()
 	if err != nil {
 		t.Fatal(err)
