@@ -82,6 +82,9 @@ func (g *gateway) fill(text string) string {
 // configure writes the Caddyfile that run and reload use.
 func (g *gateway) configure(caddyfile string) {
 	g.t.Helper()
+	if strings.Contains(caddyfile, ownCertificate) {
+		g.certify()
+	}
 	must(g.t, os.WriteFile(filepath.Join(g.folder, "Caddyfile"), []byte(g.fill(caddyfile)), 0o600))
 }
 

@@ -25,7 +25,7 @@ const family = `{
 	}
 }
 (console) {
-	tls internal
+	` + ownCertificate + `
 	log
 	basic_auth {
 		alice $2a$10$8e6FiRGYdlqGBwvSorcmIOTfaiIoTSxfV9Vg4kJsL4CljWny8qNE2

@@ -29,7 +29,7 @@ const secure = `{
 	}
 }
 https://localhost:$PORT, https://127.0.0.1:$PORT {
-	tls internal
+	` + ownCertificate + `
 	log
 	stepgate {
 		user {header.X-User}

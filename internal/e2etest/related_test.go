@@ -30,7 +30,7 @@ const kin = `{
 	}
 }
 (console) {
-	tls internal
+	` + ownCertificate + `
 	log
 	@private not path /.well-known/webauthn /.well-known/passkey-endpoints
 	basic_auth @private {
