@@ -1,6 +1,7 @@
 package ceremony_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"sync"
@@ -285,8 +286,10 @@ func TestErase(t *testing.T) {
 	w.invite(ada.User)
 	_, err := w.Erase(t.Context(), "nobody", "")
 	refused(t, err, passkey.UserUnknown)
-	stepping, adding := w.reply(ada, stepUp, a), w.reply(ada, add, a)
+	stepping, adding, late := w.reply(ada, stepUp, a), w.reply(ada, add, a), w.reply(ada, stepUp, a)
+	another := must(key().Register(w.startRegistration(ada, "", w.reply(ada, add, a)), origin))(t)
 	old := must(key().Register(must(w.StartRecovered(t.Context(), ada, "", codes[0]))(t), origin))(t)
+	handle := w.account(ada.User).User.Handle
 	same(t, len(must(w.Erase(t.Context(), ada.User, ""))(t)), 1)
 	same(t, w.account(ada.User), passkey.Account{User: passkey.User{Name: ada.User}})
 	_, err = w.Erase(t.Context(), ada.User, "")
@@ -300,9 +303,13 @@ func TestErase(t *testing.T) {
 	_, err = w.finishRegistration(ada, "", old)
 	refused(t, err, passkey.RecoveryCodeInvalid)
 	w.enrol(ada, a)
-	if w.account(ada.User).User.Version != 1 {
-		t.Errorf("%+v", w.account(ada.User).User)
+	if now := w.account(ada.User).User; now.Version != 1 || bytes.Equal(now.Handle, handle) {
+		t.Errorf("%+v", now)
 	}
+	_, err = w.finish(ada, stepUp, late)
+	refused(t, err, passkey.PasskeyUnknown)
+	_, err = w.finishRegistration(ada, "", another)
+	refused(t, err, passkey.AuthorizationNeeded)
 
 	// Somebody who was only invited is forgotten too.
 	w.invite("eve")
