@@ -1,20 +1,16 @@
 package caddymodule
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
 	"sync"
 	"text/tabwriter"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
-	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -38,7 +34,8 @@ rule of the configuration were enforced, whatever modes it has:
                        that does on the account page
 
 Names are those of the first factor. Where all sites have fold_user, they are
-folded as the sites do.
+folded as the sites do. A name with characters that can't be seen in front or
+behind is refused.
 ` + whereHelp + `
 
 The exit code is 0 when all are ok, 2 when somebody is not, and 1 when that
@@ -157,53 +154,6 @@ func (s *settings) demanded() (d demands, err error) {
 		}
 	}
 	return d, nil
-}
-
-// byteOrderMark is what some editors begin a file with.
-const byteOrderMark = "\ufeff"
-
-// readNames reads a list of users. A name that no first factor could hand over is an error: the list is not what it
-// should be.
-func readNames(path string, fold bool) (names []string, err error) {
-	in := io.Reader(os.Stdin)
-	if path != "-" {
-		file, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("opening the list of users: %w", err)
-		}
-		defer file.Close()
-		in = file
-	}
-	seen := map[string]bool{}
-	lines := bufio.NewScanner(in)
-	number := 0
-	for lines.Scan() {
-		number++
-		name := strings.TrimSpace(lines.Text())
-		if number == 1 {
-			name = strings.TrimPrefix(name, byteOrderMark)
-		}
-		if name == "" || strings.HasPrefix(name, "#") {
-			continue
-		}
-		if err := passkey.CheckUser(name); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %s", path, number, adminMessages[passkey.UserInvalid])
-		}
-		if fold {
-			name = gate.FoldUser(name)
-		}
-		if !seen[name] {
-			seen[name] = true
-			names = append(names, name)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the list of users behind line %d: %w", number, err)
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s names no user", path)
-	}
-	return names, nil
 }
 
 // forecast asks about each user, several at a time, and keeps the order. The first error ends it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,16 +26,17 @@ lines that begin with # are passed over), and deletes everything that is stored
 about everybody else, as "stepgate users delete" does. It says who that would be,
 and does it only with --yes.
 
-Names are those of the first factor. Where a site has fold_user, a user whose
-folded name is on the list stays too.
+Names are those of the first factor. Where any site has fold_user, a user stays
+whose name is on the list in any case, also one of a site that does not fold.
+A name with characters that can't be seen in front or behind is refused.
 
 These stay as well:
 
   recent      registered or used a passkey in the last 24 hours, or has an
               invitation that is still good: they may have come after the list was
               made. --unused-for says how long, and takes nobody out with 0
-  unnameable  has a name that such a list can't hold (white space around it, or
-              a # in front): use "stepgate users delete"
+  unnameable  has a name that such a list can't hold (white space or what can't be
+              seen around it, or a # in front): use "stepgate users delete"
 
 A list that is cut short, or of another directory, would delete people who stay,
 and open their names to a first passkey. So nothing is deleted when the list names
@@ -133,42 +133,50 @@ func runPurge(cmd *cobra.Command, _ []string) error {
 	return err
 }
 
-// staying reads the list. A name counts as it is and, where any site folds names, folded: two sites may call one person
-// differently, and who is named in any way stays.
-func staying(cmd *cobra.Command, path string) (map[string]bool, error) {
+// staff are the users who stay.
+type staff struct {
+	names map[string]bool // also folded, if any site folds names
+	fold  bool
+}
+
+// has reports whether the list names them in any way. Two sites may call one person differently, and a site may have begun to
+// fold after somebody registered there: so a stored name counts folded as well.
+func (s staff) has(user string) bool { return s.names[user] || s.fold && s.names[gate.FoldUser(user)] }
+
+// staying reads the list.
+func staying(cmd *cobra.Command, path string) (stays staff, err error) {
 	s, err := readSettings(cmd)
 	if err != nil {
-		return nil, err
+		return stays, err
 	}
-	fold := false
 	for _, server := range s.servers {
 		for _, site := range server.sites {
 			for _, h := range site.gates {
-				fold = fold || h.gate.FoldUser
+				stays.fold = stays.fold || h.gate.FoldUser
 			}
 		}
 	}
 	names, err := readNames(path, false)
 	if err != nil {
-		return nil, err
+		return stays, err
 	}
-	stays := make(map[string]bool, len(names))
+	stays.names = make(map[string]bool, len(names))
 	for _, name := range names {
-		stays[name] = true
-		if fold {
-			stays[gate.FoldUser(name)] = true
+		stays.names[name] = true
+		if stays.fold {
+			stays.names[gate.FoldUser(name)] = true
 		}
 	}
 	return stays, nil
 }
 
 // leaving looks at every user. Who was there within recently counts as recent.
-func (d *desk) leaving(stays map[string]bool, recently time.Duration) (purgeReport, error) {
+func (d *desk) leaving(stays staff, recently time.Duration) (purgeReport, error) {
 	since := time.Now().Add(-recently)
 	report := purgeReport{Users: []leaver{}}
 	err := d.each(d.ctx, func(user userRecord) error {
 		report.Total++
-		if stays[user.User] {
+		if stays.has(user.User) {
 			report.Named++
 			return nil
 		}
@@ -186,11 +194,6 @@ func (d *desk) leaving(stays map[string]bool, recently time.Duration) (purgeRepo
 	})
 	report.count()
 	return report, err
-}
-
-// unnameable reports whether the list's reader could not give this name, such that nobody could say that they stay.
-func unnameable(name string) bool {
-	return strings.TrimSpace(name) != name || strings.HasPrefix(name, "#") || strings.HasPrefix(name, byteOrderMark)
 }
 
 // activeSince reports whether the user registered or used a passkey since then, or is invited.

@@ -151,7 +151,7 @@ func TestPurgeGivesUp(t *testing.T) {
 // Who may have come after the list was made stays, and so does whoever no list can name.
 func TestPurgeKeeps(t *testing.T) {
 	s := newShop(t, "rp_id localhost")
-	r := newRegistry(t, "ada", " ada", "#hash", "\ufeffx")
+	r := newRegistry(t, "ada", " ada", "#hash", "\ufeffx", "bob\ufeff", "x\ufeffy", "\u202ex", "x\u200b", "x\u3164")
 	ago := func(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
 	for name, record := range map[string]string{
 		"registered": `"passkeys":[{"created_at":"` + ago(time.Hour) + `"}]`,
@@ -173,7 +173,8 @@ func TestPurgeKeeps(t *testing.T) {
 		{[]string{"--unused-for", "72h"}, 0, []string{"ahead recent", "invited recent", "old recent", "registered recent", "used recent"}},
 		{[]string{"--unused-for", "0s"}, 2, []string{"ahead absent", "invited absent", "old absent", "registered absent", "used absent"}},
 	} {
-		want := append([]string{"#hash unnameable", "ada unnameable", "\ufeffx unnameable"}, test.want...)
+		want := append([]string{"#hash unnameable", "ada unnameable", "\ufeffx unnameable", "bob\ufeff unnameable", "x\ufeffy unnameable", "\u202ex unnameable",
+			"x\u200b unnameable", "x\u3164 unnameable"}, test.want...)
 		slices.Sort(want)
 		if got := sorted(r.purge(s, test.code, test.flags...)); !slices.Equal(got, want) {
 			t.Errorf("%v: %q, want %q", test.flags, got, want)
@@ -181,6 +182,70 @@ func TestPurgeKeeps(t *testing.T) {
 	}
 	if len(r.deleted) != 0 {
 		t.Errorf("dry runs deleted %q", r.deleted)
+	}
+}
+
+// Two sites call people differently. Who is on the list for either of them stays: as named, and in any case.
+func TestPurgeWhereAnySiteFolds(t *testing.T) {
+	sites := func(fold string) string {
+		return "{\n\tstepgate {\n\t\trp_id localhost\n\t\torigins http://localhost:1 http://localhost:2\n\t}\n}\n" +
+			"http://localhost:1 {\n\tstepgate {\n\t\t" + fold + "\n\t}\n}\nhttp://localhost:2 {\n\tstepgate {\n\t\tuser {header.X-User}\n\t}\n}\n"
+	}
+	for name, test := range map[string]struct {
+		fold, list string
+		users      []string
+		deleted    []string
+	}{
+		"stored as the site that does not fold has it": {"fold_user", "ada\nbob\n", []string{"ada", "Bob"}, nil},
+		"stored as the site that folds has it":         {"fold_user", "ada\nBob\n", []string{"ada", "bob"}, nil},
+		"another case altogether":                      {"fold_user", "ada\nbOB\nSTRASSE\n", []string{"ada", "Bob", "bob", "BOB", "straße"}, nil},
+		"another name":                                 {"fold_user", "ada\nbob\n", []string{"ada", "Bob", "Bobby"}, []string{"Bobby: tag of Bobby"}},
+		"no site folds":                                {"max_age 1h", "ada\nbob\n", []string{"ada", "bob", "Bob"}, []string{"Bob: tag of Bob"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newShop(t, "rp_id localhost")
+			s.write("Caddyfile", sites(test.fold))
+			r := newRegistry(t, test.users...)
+			out, problems, code := s.call(test.list, "purge", "--absent-from", "-", "--yes", "--address", r.address())
+			if code != 0 || !slices.Equal(r.deleted, test.deleted) {
+				t.Errorf("%d, deleted %q\n%s%s", code, r.deleted, out, problems)
+			}
+		})
+	}
+}
+
+// What editors, exports and cat leave around a name does not make it another one. What can't be seen and may not be taken
+// away is refused with its line, by both commands that read a list.
+func TestListOfUsers(t *testing.T) {
+	s := newShop(t, "rp_id localhost")
+	for name, test := range map[string]struct{ list, refused string }{
+		"a mark, then space":            {"\ufeff ada\nbob\n", ""},
+		"space, then a mark":            {" \ufeffada\nbob\n", ""},
+		"files put together":            {"ada\n\ufeffbob\r\n", ""},
+		"marks and space by turns":      {"\ufeff\u00a0\ufeff \ufeffada\n\t\ufeff \ufeffbob \r\n", ""},
+		"a comment behind a mark":       {"ada\n\ufeff # bob's file\nbob\n", ""},
+		"a line of a mark":              {"ada\n\ufeff\nbob\n", ""},
+		"files put together in a line":  {"ada\ufeffbob\n", `line 1: "ada\ufeffbob" has U+FEFF`},
+		"a mark behind":                 {"ada\nbob\ufeff\n", `line 2: "bob\ufeff" has U+FEFF`},
+		"no width in front":             {"ada\n\n\u200bbob\n", `line 3: "\u200bbob" has U+200B`},
+		"no width, and space behind it": {"ada\n\u2060 bob\n", `line 2: "\u2060 bob" has U+2060`},
+		"no width behind":               {"ada\u200d\nbob\n", `line 1: "ada\u200d" has U+200D`},
+		"a filler":                      {"ada\nbob\u3164\n", `line 2: "bob\u3164" has U+3164`},
+		"an empty pattern of dots":      {"ada\u2800\nbob\n", `line 1: "ada\u2800" has U+2800`},
+		"written from right to left":    {"ada\n\u202ebob\n", `line 2: "\u202ebob" has U+202E`},
+		"a comment that is none":        {"ada\nbob\n\u200b# x\n", `line 3: "\u200b# x" has U+200B`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, r := shop{t, s.folder}, newRegistry(t, "ada", "bob")
+			out, problems, code := s.call(test.list, "purge", "--absent-from", "-", "--yes", "--address", r.address())
+			if len(r.deleted) != 0 || (test.refused == "") != (code == 0) || !strings.Contains(problems, test.refused) {
+				t.Errorf("purge: %d, deleted %q\n%s%s", code, r.deleted, out, problems)
+			}
+			out, problems, code = s.call(test.list, "forecast", "--users", "-", "--json", "--address", r.address())
+			if (test.refused == "") != strings.Contains(out, `"total": 2`) || test.refused != "" && code != 1 || !strings.Contains(problems, test.refused) {
+				t.Errorf("forecast: %d\n%s%s", code, out, problems)
+			}
+		})
 	}
 }
 
