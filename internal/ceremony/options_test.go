@@ -131,7 +131,8 @@ func TestNew(t *testing.T) {
 	for _, o := range []string{
 		"", "example.com", "https://", "https://example.com/", "https://Example.com", "HTTPS://example.com", "https://example.com:443",
 		"http://example.com", "http://localhost:80", "https://user@example.com", "https://example.com?x", "https://example.com#x", "null", "file://x",
-		"android:apk-key-hash:x", "http://localhost.evil.com",
+		"android:apk-key-hash:x", "http://localhost.evil.com", "https://example.com:08443", "https://example.com:0", "https://example.com:00",
+		"https://example.com:65536", "https://example.com:0443", "http://localhost:08080", "https://example.com:99999999999999999999",
 	} {
 		c := valid()
 		c.Origins = []string{o}

@@ -42,14 +42,17 @@ func parseOrigin(text string) (*origin, error) {
 	if !o.secure {
 		ownPort = "80"
 	}
-	switch port := u.Port(); {
-	case port == ownPort || strings.HasSuffix(u.Host, ":"):
+	switch port, written := u.Port(), strings.TrimLeft(u.Port(), "0"); {
+	case written == ownPort || strings.HasSuffix(u.Host, ":"):
 		return nil, fmt.Errorf("origin %q: leave out the port %s, as browsers do", text, ownPort)
 	case port == "":
 		o.hosts = []string{u.Host, u.Host + ":" + ownPort}
 	default:
 		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 			return nil, fmt.Errorf("origin %q: no such port", text)
+		}
+		if port != written {
+			return nil, fmt.Errorf("origin %q: write %s://%s:%s, as browsers do", text, u.Scheme, u.Hostname(), written)
 		}
 		o.hosts = []string{u.Host}
 	}

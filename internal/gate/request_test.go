@@ -306,6 +306,7 @@ func TestConfiguredOrigins(t *testing.T) {
 		"", "example.com", "https://", "https://example.com/", "https://example.com/x", "http://example.com", "http://127.0.0.1", "https://EXAMPLE.com",
 		"https://example.com:443", "http://localhost:80", "https://example.com.", "https://a@example.com", "https://example.com:", "https://example.com:0",
 		"https://example.com:99999", "https://example.com?x", "https://example.com#x", "ftp://example.com", "HTTPS://example.com", "null", "*", "https://<script>", "https://b\u00fccher.example", "https://a b", "https://[::1]", "https://a_b.example",
+		"https://example.com:08443", "https://example.com:00", "https://example.com:0443", "http://localhost:08080", "http://localhost:080", "https://example.com:65536",
 	} {
 		if err := gate.CheckOrigin(bad); err == nil {
 			t.Errorf("%q is accepted", bad)
