@@ -36,6 +36,17 @@ func clientWrites(inner string) bool {
 		strings.HasPrefix(inner, "http.regexp.") || strings.HasPrefix(inner, "http.matchers.") || inner == "http.vars.client_ip"
 }
 
+// saysNothing reports whether a placeholder is of Caddy and not of the request. As a user it would make everybody one person,
+// as a session a grant would never end with it, and a clock is always fresh.
+func saysNothing(inner string) bool {
+	for _, prefix := range []string{"env.", "file.", "system.", "time.", "http.shutting_down", "http.time_until_shutdown"} {
+		if strings.HasPrefix(inner, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // newSource reads a placeholder. Whole and only: a text around it would let two users share a name. clientMay allows what
 // a client wrote: it may name a session, since the first factor checks it, but never a user.
 func newSource(placeholder string, clientMay bool) (source, error) {
@@ -46,6 +57,9 @@ func newSource(placeholder string, clientMay bool) (source, error) {
 	}
 	if !clientMay && clientWrites(inner) {
 		return source{}, fmt.Errorf("%q: clients write this themselves, so it can't say who they are; use what the first factor sets", placeholder)
+	}
+	if saysNothing(inner) {
+		return source{}, fmt.Errorf("%q: this says nothing about who is there, since Caddy says it of everybody's requests; use what the first factor sets", placeholder)
 	}
 	if strings.HasPrefix(inner, "http.request.body") {
 		return source{}, fmt.Errorf("%q: the gate does not read bodies", placeholder)
