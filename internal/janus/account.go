@@ -13,6 +13,10 @@ import (
 
 // account makes an account of one user's passkeys, or refuses them all.
 func (g *gathering) account(name, user string, passkeys []passkey.Passkey) {
+	if len(passkeys) > transfer.MaxPasskeys { // first, because giving each a name of its own takes longer the more there are
+		g.refuse(name, passkeys, fmt.Sprintf("the user %.80q can't be imported: it has %d passkeys; %d are the most", user, len(passkeys), transfer.MaxPasskeys))
+		return
+	}
 	slices.SortFunc(passkeys, func(a, b passkey.Passkey) int {
 		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
 			return c

@@ -162,7 +162,8 @@ func (g *gathering) finish() *Batch {
 	}
 	slices.Sort(names)
 
-	// What concerns several rows is decided on all of them, so that it does not depend on which one comes first.
+	// What concerns several rows is decided on all of them, so that it does not depend on which one comes first. The lists of
+	// names are sorted, as the names are.
 	holders, becoming := map[string][]string{}, map[string][]string{}
 	for _, name := range names {
 		for _, p := range g.users[name] {
@@ -207,16 +208,21 @@ func (g *gathering) becomes(name string) string {
 	return name
 }
 
-// others quotes those names that are not this one: the first three, and how many more.
+// others quotes those of sorted names that are not this one: the first three, and how many more. It looks at no more of them,
+// because it is asked for each of them.
 func others(names []string, this string) string {
-	var quoted []string
-	for _, name := range names {
-		if name != this {
-			quoted = append(quoted, fmt.Sprintf("%.80q", name))
-		}
+	begin, _ := slices.BinarySearch(names, this)
+	end := begin
+	for end < len(names) && names[end] == this {
+		end++
 	}
-	if more := len(quoted) - 3; more > 0 {
-		quoted = append(quoted[:3], fmt.Sprintf("%d more", more))
+	rest := slices.Concat(names[:min(begin, 3)], names[end:min(end+3, len(names))])
+	var quoted []string
+	for _, name := range rest[:min(len(rest), 3)] {
+		quoted = append(quoted, fmt.Sprintf("%.80q", name))
+	}
+	if more := len(names) - (end - begin) - 3; more > 0 {
+		quoted = append(quoted, fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(quoted, ", ")
 }

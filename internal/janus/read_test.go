@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/janus"
@@ -156,6 +157,54 @@ func TestReadTooManyPasskeys(t *testing.T) {
 	}
 	if batch = read(t, opts, rows[1:]...); len(batch.Accounts) != 1 || batch.Renamed != 99 {
 		t.Errorf("%d users, %d renamed", len(batch.Accounts), batch.Renamed)
+	}
+}
+
+// A table that somebody filled to keep the import busy takes no longer than any other of its size: with one user, with one
+// credential id, with names that become one. Quadratic, each took minutes.
+func TestReadFullTable(t *testing.T) {
+	const rows = 20_000
+	constant := opts
+	constant.CheckKey = func([]byte) error { return nil }
+	constant.Fold = func(name string) string { return name[:1] }
+	unfolded := constant
+	unfolded.Fold = nil
+	for name, test := range map[string]struct {
+		opts   janus.Options
+		row    func(i int) janus.Row
+		reason string
+	}{
+		"one user": {unfolded, func(i int) janus.Row { return newRow("ada", fmt.Sprintf("ada's passkey %06d", i)) }, "it has 20000 passkeys; 100 are the most"},
+		"one id": {unfolded, func(i int) janus.Row { return newRow(fmt.Sprintf("u%06d", i), "everybody's passkey") },
+			`the same credentialId is there for "u000000", "u000001", "u000002", 19996 more`},
+		"one name": {constant, func(i int) janus.Row { return newRow(fmt.Sprintf("u%06d", i), fmt.Sprintf("a passkey %06d", i)) },
+			`it would be the user "u", as "u000000", "u000001", "u000002", 19996 more would`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := &pages{pages: make([][]janus.Row, 1)}
+			for i := range rows {
+				table.pages[0] = append(table.pages[0], test.row(i))
+			}
+			began := time.Now()
+			batch, err := janus.Read(t.Context(), table, test.opts)
+			if err != nil || len(batch.Accounts) != 0 || len(batch.Refused) != rows || !strings.Contains(batch.Refused[rows-1].Reason, test.reason) {
+				t.Fatalf("%v, %d users, %d refused: %.300s", err, len(batch.Accounts), len(batch.Refused), batch.Refused[rows-1])
+			}
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		})
+	}
+	// Who comes among the first, and how many more there are.
+	var few []janus.Row
+	for i := range 5 {
+		few = append(few, newRow(fmt.Sprintf("u%d", i), "everybody's passkey"))
+	}
+	for i, r := range read(t, opts, few...).Refused {
+		want := []string{`"u1", "u2", "u3", 1 more`, `"u0", "u2", "u3", 1 more`, `"u0", "u1", "u3", 1 more`, `"u0", "u1", "u2", 1 more`, `"u0", "u1", "u2", 1 more`}[i]
+		if r.Reason != "the same credentialId is there for "+want {
+			t.Errorf("%s: %s", r.Username, r.Reason)
+		}
 	}
 }
 

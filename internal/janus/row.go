@@ -52,14 +52,14 @@ const (
 
 // Convert makes a passkey of a row, and returns Janus's name of the user whose it is. It is pure. Its error says what is
 // wrong and quotes nothing of the row. checkKey is what a registration asks of a public key. The passkey's name is as
-// Janus has it, which may be one that Stepgate does not take.
+// Janus has it, which may be one that Stepgate does not take; of one that is far too long it is the beginning.
 func Convert(row Row, checkKey func(key []byte) error) (user string, p passkey.Passkey, err error) {
 	r := reading{row: row}
 	user = r.text(username)
 	id := r.bytes(credentialID, passkey.MaxIDLength)
 	data := r.bytes(credential, keyBehind+passkey.MaxIDLength+maxPublicKey)
 	p = passkey.Passkey{
-		ID: id, SignCount: r.count(authCounter), BackupUnknown: true, Name: r.optional(passkeyName),
+		ID: id, SignCount: r.count(authCounter), BackupUnknown: true, Name: beginning(r.optional(passkeyName)),
 		CreatedAt: r.instant(registrationTime), LastUsedAt: r.optionalInstant(lastUsedTime),
 	}
 	model := r.optional(aaguid)
@@ -79,6 +79,18 @@ func Convert(row Row, checkKey func(key []byte) error) (user string, p passkey.P
 		return "", passkey.Passkey{}, fmt.Errorf("credential holds a public key that can't be used: %w", err)
 	}
 	return user, p, nil
+}
+
+// maxKeptName is how much is kept of a name, in bytes: more than Stepgate takes, so that what is cut is still too long. An
+// item may hold 400 KB, and a table 100,000 of them.
+const maxKeptName = 4*passkey.MaxNameLength + 4
+
+// beginning returns what is kept of a name, in memory of its own.
+func beginning(name string) string {
+	if len(name) <= maxKeptName {
+		return name
+	}
+	return strings.Clone(strings.ToValidUTF8(name[:maxKeptName], ""))
 }
 
 // attested takes attested credential data apart (WebAuthn L3 §6.5.1): AAGUID, length of the id, id, public key. That

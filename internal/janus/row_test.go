@@ -33,6 +33,7 @@ func TestConvert(t *testing.T) {
 		"without name": {newRow("ada", id, without("passkeyName")), with(func(p *passkey.Passkey) { p.Name = "" })},
 		"empty name":   {newRow("ada", id, set("passkeyName", s(""))), with(func(p *passkey.Passkey) { p.Name = "" })},
 		"any name":     {newRow("ada", id, set("passkeyName", s(" a\x00 "))), with(func(p *passkey.Passkey) { p.Name = " a\x00 " })},
+		"long name":    {newRow("ada", id, set("passkeyName", s(strings.Repeat("é", 1<<17)))), with(func(p *passkey.Passkey) { p.Name = strings.Repeat("é", 130) })},
 		"no model":     {newRow("ada", id, without("aaguid")), full},
 		"upper case":   {newRow("ada", id, set("aaguid", s("ADCE0002-35BC-C60A-648B-0B25F1F05503"))), full},
 		"least to go by": {newRow("ada", id, without("attestationStatement", "authenticatorExtensions", "aaguid", "passkeyName", "lastUsedTime")),

@@ -10,9 +10,11 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// The bounds of one user's line. Together they keep it below [MaxLine].
+// MaxPasskeys is how many passkeys a user can have: as many as max_passkeys can allow.
+const MaxPasskeys = 100
+
+// The bounds of one user's line. With [MaxPasskeys] they keep it below [MaxLine].
 const (
-	maxPasskeys   = 100  // as many as max_passkeys can allow
 	maxPublicKey  = 2048 // bytes; RSA with the longest modulus that a registration accepts takes 1100
 	maxTransports = 16
 	maxVersion    = 1 << 53     // more changes than anybody makes; the highest possible could not be followed by another
@@ -36,8 +38,8 @@ func checkAccount(account passkey.Account) error {
 	if len(u.Handle) < 1 || len(u.Handle) > passkey.HandleLength {
 		return fmt.Errorf("handle has %d bytes, not 1 to %d", len(u.Handle), passkey.HandleLength)
 	}
-	if len(account.Passkeys) > maxPasskeys {
-		return fmt.Errorf("it has %d passkeys; %d are the most", len(account.Passkeys), maxPasskeys)
+	if len(account.Passkeys) > MaxPasskeys {
+		return fmt.Errorf("it has %d passkeys; %d are the most", len(account.Passkeys), MaxPasskeys)
 	}
 	if account.User.Recovery.Valid() != nil {
 		return fmt.Errorf("recovery_codes are more than %d, repeated, or without a date", passkey.RecoveryCodes)
