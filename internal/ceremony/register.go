@@ -251,10 +251,17 @@ func (s *Service) verifyAttestation(a attestation, record passkey.Challenge) (pa
 	if err := checkKey(a.data.AttData.CredentialPublicKey); err != nil { // step 20, and before the key is used
 		return passkey.Passkey{}, err
 	}
-	if err := a.object.check(); err != nil {
+	statement := &a.parsed.Response.AttestationObject
+	counts := s.counts(a.object, *statement)
+	switch err := a.object.check(); {
+	case s.config.Attestation != nil && !counts:
+		forget(statement)
+	case err != nil:
 		return passkey.Passkey{}, err
+	case ended(*statement, s.config.Now()):
+		counts = false
+		forget(statement)
 	}
-	forget(&a.parsed.Response.AttestationObject, s.config.Now())
 	session := s.session(a.challenge, record, record.Handle)
 	session.CredParams = offered()
 	session.Extensions = protocol.AuthenticationExtensions{CredProps: true}.Session()
@@ -263,6 +270,7 @@ func (s *Service) verifyAttestation(a attestation, record passkey.Challenge) (pa
 		return passkey.Passkey{}, passkey.AttestationInvalid // steps 21 to 24; all others were made above
 	}
 	p := passkey.Passkey{
+		Trusted:           counts && created.AttestationType == verifiedTypes[protocol.AttestationFormat(statement.Format)],
 		ID:                id,
 		PublicKey:         a.data.AttData.CredentialPublicKey,
 		SignCount:         a.data.Counter,
@@ -270,9 +278,11 @@ func (s *Service) verifyAttestation(a attestation, record passkey.Challenge) (pa
 		BackupEligible:    a.flags.HasBackupEligible(),
 		BackedUp:          a.flags.HasBackupState(),
 		AAGUID:            [16]byte(a.data.AttData.AAGUID),
-		AttestationFormat: a.object.format,
+		AttestationFormat: statement.Format, // not what was claimed: that can be anything
 	}
-	p.Trusted = s.trusts(p, created.AttestationType, a.parsed.Response.AttestationObject)
+	if a.object.format == string(protocol.AttestationFormatFIDOUniversalSecondFactor) {
+		p.AAGUID = [16]byte{} // U2F has none. What stands there is the client's: it is not signed (WebAuthn L3 §8.6)
+	}
 	return p, nil
 }
 

@@ -154,13 +154,18 @@ func TestModelIsNamed(t *testing.T) {
 	if p := w.enrol(person("eve"), authtest.New(madeBy(maker, acmeKey))); p.Trusted {
 		t.Error("it could be one of U2F, that has no model")
 	}
-	// One that names another model than it claims is no attestation at all.
+	// One that names another model than it claims never is.
 	other := authtest.NewMaker("Acme")
 	other.Model = acmeCard
-	mallory := person("mallory")
-	reply := must(authtest.New(madeBy(other, acmeKey)).Register(w.startRegistration(mallory, "", nil), origin))(t)
-	_, err := w.finishRegistration(mallory, "", reply)
-	refused(t, err, passkey.AttestationInvalid)
+	for user, models := range map[string][]metadatatest.Model{
+		"mallory": {{AAGUID: acmeKey, Roots: []*x509.Certificate{other.Root()}}},
+		"trudy":   {{AAGUID: acmeKey, Roots: []*x509.Certificate{other.Root()}}, {AAGUID: acmeCard, Roots: []*x509.Certificate{other.Root()}}},
+	} {
+		m.has(models...)
+		if p := w.enrol(person(user), authtest.New(madeBy(other, acmeKey))); p.Trusted {
+			t.Errorf("%s: trusted as a model, with the certificate of another", user)
+		}
+	}
 }
 
 // A statement that does not verify is still refused, and one of a certificate that ended makes no trusted passkey.
