@@ -204,7 +204,7 @@ type entry struct {
 }
 
 // parse reads a payload whose signature was verified. Entries that can't be read are left out, and so are roots: what is
-// not known is not trusted.
+// not known is not trusted, and may be anybody's.
 func parse(payload []byte) (*Snapshot, error) {
 	var all document
 	if err := json.Unmarshal(payload, &all); err != nil {
@@ -218,8 +218,9 @@ func parse(payload []byte) (*Snapshot, error) {
 		return nil, fmt.Errorf("it does not say when the next is due: %w", ErrMalformed)
 	}
 	s := &Snapshot{Number: all.Number, NextUpdate: next, models: map[[16]byte]*model{}}
-	rooted := map[string]int{} // how many entries have a root, those of UAF and U2F too
-	for _, text := range all.Entries {
+	roots := newRoots()
+	for i, text := range all.Entries {
+		roots.read(i, text)
 		var e entry
 		aaguid, m, err := [16]byte{}, new(model), json.Unmarshal(text, &e)
 		if err == nil {
@@ -228,20 +229,19 @@ func parse(payload []byte) (*Snapshot, error) {
 		if err != nil {
 			s.Unread++
 		}
-		for _, root := range m.roots {
-			rooted[string(root.Raw)]++
-		}
 		if aaguid == ([16]byte{}) {
 			continue // of UAF or U2F, or not to be read
 		}
 		if _, twice := s.models[aaguid]; twice {
 			m = nil // whichever of the two holds, the other says something else
 		}
-		s.models[aaguid] = m
+		if s.models[aaguid] = m; m != nil {
+			m.entry = i
+		}
 	}
 	for _, m := range s.models {
 		if m != nil {
-			m.shares = slices.ContainsFunc(m.roots, func(root *x509.Certificate) bool { return rooted[string(root.Raw)] > 1 })
+			m.shares = slices.ContainsFunc(m.roots, func(root *x509.Certificate) bool { return roots.shared(m.entry, root) })
 		}
 	}
 	return s, nil
@@ -259,7 +259,7 @@ func (e entry) read() (aaguid [16]byte, m *model, err error) {
 		aaguid = parsed
 	}
 	for _, text := range e.Statement.Roots {
-		root, bad := certificate(strings.Join(strings.Fields(text), ""))
+		root, bad := certificate(unfolded(text))
 		if bad != nil {
 			err = bad
 			continue

@@ -13,7 +13,8 @@
 // A snapshot was signed by a certificate that chains to the pinned root, and with the FIDO Alliance's own root by the
 // certificate of their service. It replaces none with a higher number. It is in force until [Grace] after the day on
 // which it said that there would be another. A model is trusted only by an entry for exactly its AAGUID, of which
-// everything could be read, in which no report in effect tells of a compromise.
+// everything could be read, in which no report in effect tells of a compromise. Whether its certificates have to name it is
+// told by all entries, whatever can be read of them.
 //
 // # What an attacker can and cannot do
 //

@@ -30,7 +30,8 @@ type model struct {
 	roots   []*x509.Certificate
 	types   fido.AuthenticatorAttestationTypes
 	reports []fido.StatusReport
-	shares  bool // some root is another model's too
+	entry   int  // where in the BLOB
+	shares  bool // some root is another entry's too: see roots
 }
 
 // InForce reports whether the snapshot still counts.
@@ -50,16 +51,17 @@ var compromised = []fido.AuthenticatorStatus{
 	fido.Revoked, fido.Retired, fido.UserVerificationBypass, fido.AttestationKeyCompromise, fido.UserKeyRemoteCompromise, fido.UserKeyPhysicalCompromise,
 }
 
-// Accepts reports whether the snapshot is in force, knows the model, and knows of nothing in effect against it. Any
-// report counts, not the latest alone: a later "update available" or certificate does not mend the authenticators that
-// are in use. A report about one certificate counts for the whole model, because a passkey's record does not keep the
+// Accepts reports whether the snapshot is in force, knows the model, and knows of nothing in effect against it. Without a
+// report it knows nothing: an entry has to have statusReports, and no list may be empty (FIDO Metadata Service v3.0 §3.1.1
+// and "Notation"). Any report counts, not the latest alone: a later "update available" or certificate does not mend the
+// authenticators that are in use. A report about one certificate counts for the whole model, because a passkey's record does not keep the
 // certificate that it came with.
 func (s *Snapshot) Accepts(aaguid [16]byte, now time.Time) bool {
 	if !s.InForce(now) || aaguid == ([16]byte{}) {
 		return false
 	}
 	m := s.models[aaguid]
-	return m != nil && fido.ValidateStatusReportsAt(m.reports, nil, compromised, now) == nil
+	return m != nil && len(m.reports) > 0 && fido.ValidateStatusReportsAt(m.reports, nil, compromised, now) == nil
 }
 
 // Trusts reports whether an attestation whose signature was verified shows that the authenticator is of the model it
@@ -74,8 +76,8 @@ func (s *Snapshot) Trusts(aaguid [16]byte, kind string, chain []*x509.Certificat
 	return (made == fido.BasicFull || made == fido.AttCA) && slices.Contains(m.types, made) && leadsTo(m.roots, chain, now)
 }
 
-// Shares reports whether a root of the model is that of another model too: then a chain alone does not tell which of them
-// an authenticator is.
+// Shares reports whether a root of the model is that of another model too, or certifies it, or is certified by it: then a
+// chain alone does not tell which of them an authenticator is. Where roots of another can't be read, each could be it.
 func (s *Snapshot) Shares(aaguid [16]byte) bool {
 	return s != nil && s.models[aaguid] != nil && s.models[aaguid].shares
 }
