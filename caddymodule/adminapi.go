@@ -117,6 +117,7 @@ type revokedRecord struct {
 type problemRecord struct {
 	Code    passkey.Refusal `json:"code"`
 	Message string          `json:"message"`
+	Removed int             `json:"removed,omitempty"` // passkeys, before it was cut off
 }
 
 // adminStatus is the status of a refusal; 500 for any that is not here.
@@ -148,7 +149,7 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		if status >= 500 {
 			a.logger.Error("administration failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 		}
-		answer = problemRecord{refusal, adminMessage(refusal, err)}
+		answer = problemRecord{refusal, adminMessage(refusal, err), removedBefore(err)}
 	}
 	text, err := json.Marshal(answer)
 	if err != nil {

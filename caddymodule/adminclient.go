@@ -197,13 +197,14 @@ func gatewayErrorIn(text []byte) error {
 	if err := json.Unmarshal(text, &problem); err != nil {
 		return fmt.Errorf("reading the gateway's error: %w", err)
 	}
-	return &gatewayError{plainText(problem.Message), problem.Code}
+	return &gatewayError{plainText(problem.Message), problem.Code, problem.Removed}
 }
 
 // gatewayError is what a gateway says, with its code.
 type gatewayError struct {
 	message string
 	code    passkey.Refusal
+	removed int
 }
 
 func (e *gatewayError) Error() string { return e.message }

@@ -295,6 +295,17 @@ func (e *cutOffError) Error() string {
 
 func (e *cutOffError) Unwrap() error { return e.cause }
 
+// removedBefore returns how many passkeys had been removed when a reset or an erasure was cut off, here or at a gateway.
+func removedBefore(err error) int {
+	if cut := new(cutOffError); errors.As(err, &cut) {
+		return cut.removed
+	}
+	if from := new(gatewayError); errors.As(err, &from) {
+		return from.removed
+	}
+	return 0
+}
+
 func (a *administrator) invite(ctx context.Context, name string, lasts time.Duration) (invitationRecord, error) {
 	if err := checkInvitation(lasts); err != nil {
 		return invitationRecord{}, err

@@ -116,9 +116,9 @@ func (s watchedStore) Invite(ctx context.Context, user string, invitation passke
 	return err
 }
 
-func (s watchedStore) Erase(ctx context.Context, user passkey.User) error {
+func (s watchedStore) Erase(ctx context.Context, user passkey.User, invitation string) error {
 	ctx, ended := s.watch(ctx, "erase")
-	err := s.Store.Erase(ctx, user)
+	err := s.Store.Erase(ctx, user, invitation)
 	ended(err)
 	return err
 }

@@ -330,7 +330,9 @@ func (unavailable) Remove(context.Context, passkey.User, []byte) error {
 	return passkey.StoreUnavailable
 }
 
-func (unavailable) Erase(context.Context, passkey.User) error { return passkey.StoreUnavailable }
+func (unavailable) Erase(context.Context, passkey.User, string) error {
+	return passkey.StoreUnavailable
+}
 
 func (unavailable) ChangeUser(context.Context, passkey.User) error { return passkey.StoreUnavailable }
 

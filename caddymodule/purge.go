@@ -44,7 +44,7 @@ nobody, or nobody that is known, or when more than half of the users and more
 than 10 would go. Where that is meant, --at-most says how many may go.
 
 Whoever is changed, invited, or uses a passkey between the look at them and their
-turn stays, and is told of. What fails for one user does not hold up the others; the
+turn stays, and is told of; who has lost passkeys by then has failed. What fails for one user does not hold up the others; the
 command may be run again.
 ` + whereHelp + `
 
@@ -261,6 +261,8 @@ func (d *desk) purge(report *purgeReport) error {
 		switch refusal := refusalIn(err); {
 		case err == nil, refusal == passkey.UserUnknown: // somebody else deleted them
 			user.State, failures = leaverDeleted, 0
+		case refusal == passkey.Conflict && removedBefore(err) > 0: // they changed in the middle: what is gone is gone
+			user.State, user.Problem, failures = leaverFailed, worded(err).Error(), 0
 		case refusal == passkey.Conflict:
 			user.State, user.Problem, failures = leaverChanged, worded(err).Error(), 0
 		case refusal == passkey.AuditUnavailable:

@@ -20,6 +20,7 @@ type registry struct {
 	mu      sync.Mutex
 	users   []string                             // as JSON
 	delete  func(user, tag string) (int, string) // nil: all are deleted
+	removed int                                  // passkeys, before a deletion was cut off
 	deleted []string                             // asked for, with their tags
 }
 
@@ -42,7 +43,7 @@ func newRegistry(t *testing.T, users ...string) *registry {
 		status, text := 200, `{"user":"x","removed":[]}`
 		if r.delete != nil {
 			if code, problem := r.delete(user, q.URL.Query().Get("tag")); code != 0 {
-				status, text = code, fmt.Sprintf(`{"code":%q,"message":"the reason"}`, problem)
+				status, text = code, fmt.Sprintf(`{"code":%q,"message":"the reason","removed":%d}`, problem, r.removed)
 			}
 		}
 		w.WriteHeader(status)
@@ -108,6 +109,19 @@ func TestPurgeGoesOn(t *testing.T) {
 	out, _, _ := s.call("ada\n", "purge", "--absent-from", "-", "--address", r.address(), "--yes")
 	if !strings.Contains(out, "the reason") || !strings.Contains(out, "2 users deleted") {
 		t.Errorf("for people:\n%s", out)
+	}
+}
+
+// Who changes in the middle of their turn is not as they were: that is a failure, and no reason to give up.
+func TestPurgeCutOff(t *testing.T) {
+	s := newShop(t, "rp_id localhost")
+	r := newRegistry(t, "ada", "a", "b", "c", "d", "e", "f")
+	r.removed = 1
+	r.delete = func(string, string) (int, string) { return 409, "conflict" }
+	states, problems := r.purge(s, 1, "--yes")
+	if want := []string{"a failed the reason", "b failed the reason", "c failed the reason", "d failed the reason", "e failed the reason", "f failed the reason"}; !slices.Equal(states, want) ||
+		!strings.Contains(problems, "not all who should go are gone; run it again") || strings.Contains(problems, "given up") {
+		t.Errorf("%q\n%s", states, problems)
 	}
 }
 

@@ -46,46 +46,52 @@ func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Pa
 //
 // Refusals: [passkey.UserUnknown], which says that nothing was written, [passkey.Conflict], [passkey.StoreUnavailable].
 func (s *Service) Reset(ctx context.Context, user string) ([]passkey.Passkey, error) {
-	removed, err := s.reset(ctx, user, "")
+	removed, _, err := s.reset(ctx, user, "")
 	if err != nil {
 		return removed, fmt.Errorf("resetting a user: %w", err)
 	}
 	return removed, nil
 }
 
-// reset does it. With a tag whoever is not, or no longer, in the state that it names is left alone: [passkey.Conflict].
-func (s *Service) reset(ctx context.Context, user, tag string) (removed []passkey.Passkey, err error) {
+// reset does it, and returns the account as it left it, also with [passkey.UserUnknown]. With a tag whoever is not, or no
+// longer, in the state that it names is left alone, [passkey.Conflict], and so is their invitation: the erasure that follows ends
+// it, and no other one.
+func (s *Service) reset(ctx context.Context, user, tag string) (removed []passkey.Passkey, left passkey.Account, err error) {
 	epoch, err := s.epoch()
 	if err != nil {
-		return nil, err
+		return nil, left, err
 	}
 	var account *passkey.Account // nil: to be read, because somebody else changed it
 	for conflicts := 0; ; {
 		if account == nil {
 			fresh, err := s.config.Store.Account(ctx, user)
 			if err != nil {
-				return removed, err
+				return removed, left, err
 			}
 			if tag != "" && fresh.Tag() != tag {
-				return removed, passkey.Conflict
+				return removed, left, passkey.Conflict
 			}
-			ended, err := s.endInvitation(ctx, fresh)
+			ended := false
+			if tag == "" {
+				ended, err = s.endInvitation(ctx, fresh)
+			}
 			switch {
 			case err != nil:
-				return removed, err
+				return removed, left, err
 			case fresh.User.Version == 0 && ended:
-				return removed, nil // invited, and never registered: there is nothing else
+				return removed, fresh, nil // invited, and never registered: there is nothing else
 			case fresh.User.Version == 0:
-				return removed, passkey.UserUnknown
+				return removed, fresh, passkey.UserUnknown
 			}
 			account = &fresh
 		}
 		// Each change is conditioned on the version that the one before it wrote: a passkey that is registered in between, by
 		// a ceremony under way, makes a conflict and is then removed too.
 		if len(account.Passkeys) == 0 {
-			err = s.config.Store.ChangeUser(ctx, account.User.Reset(epoch))
-			if err == nil {
-				return removed, nil
+			next := account.User.Reset(epoch)
+			if err = s.config.Store.ChangeUser(ctx, next); err == nil {
+				account.User = next
+				return removed, *account, nil
 			}
 		} else {
 			var p passkey.Passkey
@@ -95,7 +101,7 @@ func (s *Service) reset(ctx context.Context, user, tag string) (removed []passke
 			}
 		}
 		if conflicts++; !errors.Is(err, passkey.Conflict) && !errors.Is(err, passkey.PasskeyUnknown) || conflicts == attempts {
-			return removed, err
+			return removed, left, err
 		}
 		account = nil
 	}
@@ -136,20 +142,26 @@ func (s *Service) removeFirst(ctx context.Context, account *passkey.Account) (pa
 // With a tag ([passkey.Account.Tag]) nothing is done to a user who was changed, invited, or seen with a passkey since; "" takes
 // them as they are.
 //
-// Refusals: [passkey.UserUnknown], [passkey.Conflict] when the user registered meanwhile or has another tag,
+// Refusals: [passkey.UserUnknown], [passkey.Conflict] when the user registered meanwhile or has another tag, which may be after
+// some or all of the passkeys that it returns were removed,
 // [passkey.StoreUnavailable].
 func (s *Service) Erase(ctx context.Context, user, tag string) ([]passkey.Passkey, error) {
-	removed, err := s.reset(ctx, user, tag)
+	removed, left, err := s.reset(ctx, user, tag)
 	if unknown := err; err == nil || errors.Is(err, passkey.UserUnknown) {
-		err = s.retry(ctx, user, nil, func(account passkey.Account) error {
+		erase := func(account passkey.Account) error {
 			switch {
 			case len(account.Passkeys) > 0:
 				return passkey.Conflict
 			case account.User.Version == 0 && account.Invitation.ID == "":
 				return unknown // nil when somebody else erased them just now
 			}
-			return s.config.Store.Erase(ctx, account.User)
-		})
+			return s.config.Store.Erase(ctx, account.User, account.Invitation.ID)
+		}
+		if tag != "" {
+			err = erase(left) // and nobody who changed or was invited since
+		} else {
+			err = s.retry(ctx, user, nil, erase)
+		}
 	}
 	if err != nil {
 		return removed, fmt.Errorf("erasing a user: %w", err)

@@ -204,6 +204,51 @@ func TestEraseOnlyAsSeen(t *testing.T) {
 	unchanged(seen, "another person")
 }
 
+// Somebody is invited while their turn lasts, by an administrator who knows better than the list. The invitation stays good,
+// whenever it comes; without a tag they are deleted as they are, and it goes with them.
+func TestEraseInvitedMeanwhile(t *testing.T) {
+	for _, before := range []string{"remove", "ChangeUser"} {
+		for _, invited := range []bool{false, true} {
+			f := &faulty{}
+			w, a := newWorld(t, onFaulty(f)), key()
+			w.enrol(ada, a)
+			if invited {
+				w.invite(ada.User)
+			}
+			code := ""
+			meanwhile := func() error {
+				if code == "" {
+					code = w.invite(ada.User)
+				}
+				return nil
+			}
+			if before == "remove" {
+				f.remove = meanwhile
+			} else {
+				f.revoke = meanwhile
+			}
+			removed, err := w.Erase(t.Context(), ada.User, w.account(ada.User).Tag())
+			refused(t, err, passkey.Conflict)
+			same(t, len(removed), 1)
+			same(t, w.account(ada.User).Invitation.ID, passkey.CodeID(code))
+			same(t, len(must(w.accept(ada, code, key()))(t).Codes), passkey.RecoveryCodes)
+
+			code = ""
+			must(w.Erase(t.Context(), ada.User, ""))(t)
+			same(t, w.account(ada.User), passkey.Account{User: passkey.User{Name: ada.User}})
+		}
+	}
+	// Invited, and nothing else: as looked at they go, and not with another invitation.
+	w := newWorld(t)
+	w.invite("eve")
+	seen := w.account("eve").Tag()
+	w.invite("eve")
+	_, err := w.Erase(t.Context(), "eve", seen)
+	refused(t, err, passkey.Conflict)
+	same(t, len(must(w.Erase(t.Context(), "eve", w.account("eve").Tag()))(t)), 0)
+	same(t, w.account("eve"), passkey.Account{User: passkey.User{Name: "eve"}})
+}
+
 // An invitation that has expired is something that is stored about somebody; so it can be erased.
 func TestEraseExpiredInvitation(t *testing.T) {
 	w := newWorld(t)

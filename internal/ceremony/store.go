@@ -66,6 +66,7 @@ type Store interface {
 	ChangeUser(ctx context.Context, next passkey.User) error
 
 	// Erase deletes the record of a user without passkeys and their invitation, in one transaction, only if the stored record
-	// has this very version (no record for 0; [passkey.Conflict] otherwise). From then on the user was never seen.
-	Erase(ctx context.Context, user passkey.User) error
+	// has this very version (no record for 0) and the stored invitation this id (none for ""); [passkey.Conflict] otherwise.
+	// From then on the user was never seen.
+	Erase(ctx context.Context, user passkey.User, invitation string) error
 }

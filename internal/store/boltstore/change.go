@@ -119,13 +119,17 @@ func (s *Store) ChangeUser(ctx context.Context, next passkey.User) error {
 }
 
 // Erase implements [ceremony.Store].
-func (s *Store) Erase(ctx context.Context, user passkey.User) error {
+func (s *Store) Erase(ctx context.Context, user passkey.User, invitation string) error {
 	return s.update(ctx, "erasing user", func(t tx) error {
 		before, err := t.user(user.Name)
 		if err != nil {
 			return err
 		}
-		if before.Version != user.Version {
+		invited, err := t.invitation(user.Name)
+		if err != nil {
+			return err
+		}
+		if before.Version != user.Version || invited.ID != invitation {
 			return passkey.Conflict
 		}
 		if len(before.Passkeys) > 0 {

@@ -111,7 +111,9 @@ var writes = []write{
 		next, err := spent.Adding(newPasskey("new"))
 		must(s.t, err)
 		return s.store.Register(s.ctx, next, newPasskey("new"))
-	}, func(s *scene) bool { return len(s.account().Passkeys) == 3 && len(s.account().User.Recovery.Codes) == 0 }},
+	}, func(s *scene) bool {
+		return len(s.account().Passkeys) == 3 && len(s.account().User.Recovery.Codes) == 0
+	}},
 	{"RegisterInvited", "TransactWriteItems", func(s *scene) error {
 		must(s.t, s.direct.Invite(s.t.Context(), "ada", passkey.Invitation{ID: "one", Expires: now}))
 		next, err := s.user.Adding(newPasskey("new"))
@@ -124,8 +126,9 @@ var writes = []write{
 			must(s.t, err)
 			must(s.t, s.direct.Remove(s.t.Context(), next, p.ID))
 		}
-		return s.store.Erase(s.ctx, s.account().User)
-	}, func(s *scene) bool { return s.account().User.Version == 0 }},
+		must(s.t, s.direct.Invite(s.t.Context(), "ada", passkey.Invitation{ID: "one", Expires: now}))
+		return s.store.Erase(s.ctx, s.account().User, "one")
+	}, func(s *scene) bool { return s.account().User.Version == 0 && s.account().Invitation.ID == "" }},
 }
 
 func (s *scene) account() passkey.Account {

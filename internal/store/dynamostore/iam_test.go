@@ -138,8 +138,8 @@ func TestPolicyIsWhatGatewaysCall(t *testing.T) {
 			refused(t, "again", store.ChangeUser(t.Context(), user.InEpoch(passkey.Epoch{1})), passkey.Conflict)
 		}},
 		{"Erase", func() {
-			refused(t, "at another version", store.Erase(t.Context(), passkey.User{Name: "ada", Version: 99}), passkey.Conflict)
-			must(t, store.Erase(t.Context(), passkey.User{Name: "never seen"}))
+			refused(t, "at another version", store.Erase(t.Context(), passkey.User{Name: "ada", Version: 99}, ""), passkey.Conflict)
+			must(t, store.Erase(t.Context(), passkey.User{Name: "never seen"}, ""))
 		}},
 		{"Invite", func() {
 			for range 2 {

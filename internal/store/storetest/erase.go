@@ -11,12 +11,12 @@ import (
 )
 
 // "Erase deletes the record of a user without passkeys and their invitation, only if the stored record has this very
-// version. From then on the user was never seen."
+// version and the stored invitation this id. From then on the user was never seen."
 func testErase(t *testing.T, s ceremony.Store) {
 	laptop := newPasskey("laptop")
 	account := enroll(t, s, "ada", laptop)
 	bob := enroll(t, s, "bob", newPasskey("key"))
-	refused(t, "Erase of a user with a passkey", s.Erase(t.Context(), account.User), passkey.Internal)
+	refused(t, "Erase of a user with a passkey", s.Erase(t.Context(), account.User, ""), passkey.Internal)
 	stored(t, s, account)
 
 	empty, err := account.User.Removing(laptop.ID)
@@ -27,18 +27,25 @@ func testErase(t *testing.T, s ceremony.Store) {
 		if version == empty.Version {
 			continue
 		}
-		refused(t, "Erase at another version", s.Erase(t.Context(), passkey.User{Name: "ada", Version: version}), passkey.Conflict)
+		refused(t, "Erase at another version", s.Erase(t.Context(), passkey.User{Name: "ada", Version: version}, newInvitation("ada's").ID), passkey.Conflict)
 	}
 	stored(t, s, passkey.Account{User: empty, Invitation: newInvitation("ada's")})
-	accepted(t, "Erase", s.Erase(t.Context(), empty))
+	for what, id := range map[string]string{"without their invitation": "", "with another invitation": newInvitation("another").ID} {
+		refused(t, "Erase "+what, s.Erase(t.Context(), empty, id), passkey.Conflict)
+	}
+	stored(t, s, passkey.Account{User: empty, Invitation: newInvitation("ada's")})
+	accepted(t, "Erase", s.Erase(t.Context(), empty, newInvitation("ada's").ID))
 	stored(t, s, passkey.Account{User: passkey.User{Name: "ada"}})
-	refused(t, "Erase again", s.Erase(t.Context(), empty), passkey.Conflict)
+	refused(t, "Erase again", s.Erase(t.Context(), empty, ""), passkey.Conflict)
 
 	// Somebody who was only invited has no record; their invitation goes.
 	accepted(t, "Invite", s.Invite(t.Context(), "eve", newInvitation("eve's")))
-	accepted(t, "Erase of somebody invited", s.Erase(t.Context(), passkey.User{Name: "eve"}))
+	refused(t, "Erase of somebody who was invited since", s.Erase(t.Context(), passkey.User{Name: "eve"}, ""), passkey.Conflict)
+	stored(t, s, passkey.Account{User: passkey.User{Name: "eve"}, Invitation: newInvitation("eve's")})
+	accepted(t, "Erase of somebody invited", s.Erase(t.Context(), passkey.User{Name: "eve"}, newInvitation("eve's").ID))
+	refused(t, "Erase of an invitation that is gone", s.Erase(t.Context(), passkey.User{Name: "eve"}, newInvitation("eve's").ID), passkey.Conflict)
 	stored(t, s, passkey.Account{User: passkey.User{Name: "eve"}})
-	refused(t, "Erase as of before the first passkey", s.Erase(t.Context(), passkey.User{Name: "bob"}), passkey.Conflict)
+	refused(t, "Erase as of before the first passkey", s.Erase(t.Context(), passkey.User{Name: "bob"}, ""), passkey.Conflict)
 	stored(t, s, bob)
 
 	// First use is open again, and the credential id is free.
@@ -56,7 +63,7 @@ func testEraseRace(t *testing.T, s ceremony.Store) {
 	got := race(racers, func(i int) error {
 		ctx := context.Background()
 		if i%2 == 0 {
-			return s.Erase(ctx, empty)
+			return s.Erase(ctx, empty, "")
 		}
 		p := newPasskey("racer " + string(rune('a'+i)))
 		next, err := empty.Adding(p)

@@ -200,6 +200,6 @@ func methods(s ceremony.Store, account passkey.Account, unused passkey.Challenge
 		"Rename":     func(ctx context.Context) error { return s.Rename(ctx, renamed, p.ID, "renamed") },
 		"Remove":     func(ctx context.Context) error { return s.Remove(ctx, removed, p.ID) },
 		"ChangeUser": func(ctx context.Context) error { return s.ChangeUser(ctx, next) },
-		"Erase":      func(ctx context.Context) error { return s.Erase(ctx, passkey.User{Name: "erased", Version: 1}) },
+		"Erase":      func(ctx context.Context) error { return s.Erase(ctx, passkey.User{Name: "erased", Version: 1}, "") },
 	}
 }
