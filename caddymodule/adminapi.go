@@ -141,15 +141,12 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	answer, err := a.answer(w, r)
 	status := http.StatusOK
 	if err != nil {
-		refusal := refusalIn(err)
-		var known bool
-		if status, known = adminStatus[refusal]; !known {
-			refusal, status = passkey.Internal, http.StatusInternalServerError
-		}
+		var problem problemRecord
+		status, problem = problemOf(err)
 		if status >= 500 {
 			a.logger.Error("administration failed", zap.String("method", r.Method), zap.String("path", r.URL.Path), zap.Error(err))
 		}
-		answer = problemRecord{refusal, adminMessage(refusal, err), removedBefore(err)}
+		answer = problem
 	}
 	text, err := json.Marshal(answer)
 	if err != nil {
@@ -161,6 +158,16 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(append(text, '\n'))
 	return nil
+}
+
+// problemOf returns what is answered when something was not done.
+func problemOf(err error) (status int, problem problemRecord) {
+	refusal := refusalIn(err)
+	status, known := adminStatus[refusal]
+	if !known {
+		refusal, status = passkey.Internal, http.StatusInternalServerError
+	}
+	return status, problemRecord{refusal, adminMessage(refusal, err), removedBefore(err)}
 }
 
 // adminMessage is what an error says to an administrator: what was cut off, or else what its refusal means.
