@@ -274,14 +274,14 @@ func (a *App) Stop() error { return nil }
 // would take the store from under the running one.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.closed = true
-	if a.opened == nil {
-		return nil
-	}
 	opened := a.opened
 	a.opened = nil
-	return errors.Join(a.metadata.close(), opened.Release())
+	a.mu.Unlock()
+	if opened == nil {
+		return nil
+	}
+	return errors.Join(opened.Release(), a.metadata.close()) // the next configuration waits for the store
 }
 
 // modelName names a passkey that its user did not name.
@@ -328,7 +328,7 @@ func (a *App) openBackend() (*gate.Backend, error) {
 	}
 	backend, err := a.newBackend(opened)
 	if err != nil {
-		return nil, errors.Join(err, a.metadata.close(), opened.Release())
+		return nil, errors.Join(err, opened.Release(), a.metadata.close())
 	}
 	a.opened, a.storeReady = opened, opened.Ready
 	return backend, nil

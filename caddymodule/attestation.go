@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -160,11 +161,18 @@ type runningMetadata struct {
 	ended  chan struct{}
 }
 
-// Destruct ends the loading once the last configuration that used it is gone.
+// farewell is how long the end of the loading is waited for. It comes at once, unless a file system hangs.
+const farewell = 2 * time.Second
+
+// Destruct ends the loading once the last configuration that used it is gone. It does not wait for a file system that
+// hangs: the next configuration waits for this. What is left behind writes its cache at most.
 func (m *runningMetadata) Destruct() error {
 	metrics.metadata.drop(m.holder)
 	m.stop()
-	<-m.ended
+	select {
+	case <-m.ended:
+	case <-time.After(farewell):
+	}
 	return nil
 }
 
@@ -194,9 +202,9 @@ func (m *heldMetadata) open() error {
 }
 
 func (m *heldMetadata) config() metadata.Config {
-	config := metadata.Config{Signer: m.signer, Count: metrics.loaded, Logger: liveLogger(new(App).CaddyModule()).Named("metadata")}
+	config := metadata.Config{Signer: signerOf(m.root), Count: metrics.loaded, Logger: liveLogger(new(App).CaddyModule()).Named("metadata")}
 	if !strings.Contains(m.place, "://") {
-		config.Source = metadata.NewFile(m.place)
+		config.Source = metadata.NewFile(m.place, m.root)
 		return config
 	}
 	config.Source = metadata.NewURL(m.place, http.DefaultTransport)
@@ -205,17 +213,25 @@ func (m *heldMetadata) config() metadata.Config {
 	return config
 }
 
-// signer returns whose signature the metadata needs.
-func (m *heldMetadata) signer() (metadata.Signer, error) {
-	if m.root == "" {
-		return metadata.FIDO(), nil
+// signerOf returns who says whose signature the metadata needs. It holds nothing but the path: the loading outlives the
+// configuration that began it.
+func signerOf(root string) func() (metadata.Signer, error) {
+	return func() (metadata.Signer, error) {
+		if root == "" {
+			return metadata.FIDO(), nil
+		}
+		certificate, err := readRoot(root)
+		return metadata.Signer{Root: certificate}, err
 	}
-	root, err := readRoot(m.root)
-	return metadata.Signer{Root: root}, err
 }
 
 // readRoot reads a PEM file that holds one certificate.
 func readRoot(path string) (*x509.Certificate, error) {
+	if info, err := os.Stat(path); err != nil { // before it is opened: opening a pipe waits for whoever writes
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err

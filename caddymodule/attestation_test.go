@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,53 @@ func TestMetadataIsNotAwaited(t *testing.T) {
 			t.Errorf("%s: %v, after %s", place, err, time.Since(began))
 		}
 	}
+}
+
+// A file system that hangs keeps neither the store from whoever comes next, nor the configuration from ending.
+func TestMetadataHangs(t *testing.T) {
+	holder := metadata.NewHolder((&heldMetadata{place: "mds.jwt"}).config())
+	hanging := &runningMetadata{holder, func() {}, make(chan struct{})}
+	var order []string
+	a := &App{opened: &OpenStore{Release: func() error { order = append(order, "store"); return nil }}}
+	a.metadata.release = func() error {
+		order = append(order, "metadata")
+		if !a.mu.TryLock() {
+			t.Error("whoever asks for the store meanwhile waits too")
+		} else {
+			a.mu.Unlock()
+		}
+		return hanging.Destruct()
+	}
+	began := time.Now()
+	if err := a.Cleanup(); err != nil || time.Since(began) > 15*time.Second {
+		t.Errorf("%v, after %s", err, time.Since(began))
+	}
+	if got := strings.Join(order, " "); got != "store metadata" {
+		t.Errorf("released %s", got)
+	}
+	if err := a.Cleanup(); err != nil || len(order) != 2 {
+		t.Errorf("again: %v, %v", err, order)
+	}
+}
+
+// What loads the metadata outlives the configuration that began it, and must not keep all of it.
+func TestMetadataKeepsNoApp(t *testing.T) {
+	collected := make(chan struct{})
+	config := func() metadata.Config {
+		a := &App{metadata: heldMetadata{place: "mds.jwt", root: "root.pem"}}
+		runtime.AddCleanup(a, func(done chan struct{}) { close(done) }, collected)
+		return a.metadata.config()
+	}()
+	await(t, "collected", func() bool {
+		runtime.GC()
+		select {
+		case <-collected:
+			return true
+		default:
+			return false
+		}
+	})
+	runtime.KeepAlive(config)
 }
 
 // A root is one certificate and nothing else.

@@ -178,7 +178,7 @@ func loadedHolder(t *testing.T) *metadata.Holder {
 		t.Fatal(err)
 	}
 	holder := metadata.NewHolder(metadata.Config{
-		Source: metadata.NewFile(path), Signer: func() (metadata.Signer, error) { return metadata.Signer{Root: authority.Root}, nil },
+		Source: metadata.NewFile(path, ""), Signer: func() (metadata.Signer, error) { return metadata.Signer{Root: authority.Root}, nil },
 	})
 	if err := holder.Refresh(t.Context()); err != nil {
 		t.Fatal(err)

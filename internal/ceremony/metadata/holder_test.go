@@ -116,7 +116,7 @@ func TestRootReplaced(t *testing.T) {
 func TestSwap(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blob.jwt")
 	write(t, path, blob(1))
-	h, _, _ := holder(t, metadata.NewFile(path))
+	h, _, _ := holder(t, metadata.NewFile(path, ""))
 	if err := h.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestSwap(t *testing.T) {
 func TestFileReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blob.jwt")
 	steps := make(chan struct{})
-	h, _, _ := holder(t, metadata.NewFile(path), func(c *metadata.Config) {
+	h, _, _ := holder(t, metadata.NewFile(path, ""), func(c *metadata.Config) {
 		c.Wait = func(ctx context.Context, _ time.Duration) {
 			select {
 			case <-steps:
@@ -198,6 +198,46 @@ func TestFileReplaced(t *testing.T) {
 	<-ended
 }
 
+// A BLOB that was refused for its root is read again as soon as that is mended.
+func TestRootMended(t *testing.T) {
+	path, root := filepath.Join(t.TempDir(), "blob.jwt"), filepath.Join(t.TempDir(), "root.pem")
+	write(t, path, blob(1))
+	steps := make(chan struct{})
+	h, _, results := holder(t, metadata.NewFile(path, root), func(c *metadata.Config) {
+		c.Signer = func() (metadata.Signer, error) {
+			_, err := os.Stat(root)
+			return signer, err
+		}
+		c.Wait = func(ctx context.Context, _ time.Duration) {
+			select {
+			case <-steps:
+			case <-ctx.Done():
+			}
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.Run(ctx) }()
+	look := func() { // twice: when the second is taken, what the first found is done
+		steps <- struct{}{}
+		steps <- struct{}{}
+	}
+	look()
+	if h.Current() != nil {
+		t.Fatal("in force without a root")
+	}
+	write(t, root, authority.PEM())
+	look()
+	if h.Current() == nil {
+		t.Error("the root is there, and nobody noticed")
+	}
+	cancel()
+	<-ended
+	if diff := cmp.Diff([]metadata.Result{metadata.Untrusted, metadata.Loaded}, *results); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What is no file, or could be anything, is not read.
 func TestNoFile(t *testing.T) {
 	folder := t.TempDir()
@@ -207,7 +247,7 @@ func TestNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]metadata.Result{folder: metadata.Unreachable, "/dev/zero": metadata.Unreachable, huge: metadata.Malformed} {
-		h, _, results := holder(t, metadata.NewFile(path))
+		h, _, results := holder(t, metadata.NewFile(path, ""))
 		if err := h.Refresh(t.Context()); err == nil || !slices.Equal(*results, []metadata.Result{want}) {
 			t.Errorf("%s: %v, %v", path, err, *results)
 		}

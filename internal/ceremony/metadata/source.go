@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -22,11 +23,11 @@ const (
 	hops    = 5                // redirects that are followed
 )
 
-// File is a BLOB in a file. It is read when the file changes, and every hour.
+// File is a BLOB in a file. It is read when the file changes or what it is verified with, and every hour.
 type File struct {
-	Path string
-
-	seen stamp // of the file when it was read last
+	path    string
+	watched []string // it, and the root of who signs it
+	seen    []stamp  // of these when it was read last
 }
 
 // stamp tells versions of a file apart without reading it.
@@ -40,31 +41,40 @@ func (s stamp) same(other stamp) bool {
 	return s.at.Equal(other.at) && s.size == other.size && (s.file == nil) == (other.file == nil) && (s.file == nil || os.SameFile(s.file, other.file))
 }
 
-func stampOf(path string) stamp {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}
+func stampsOf(paths []string) []stamp {
+	stamps := make([]stamp, len(paths))
+	for i, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			stamps[i] = stamp{info.ModTime(), info.Size(), info}
+		}
 	}
-	return stamp{info.ModTime(), info.Size(), info}
+	return stamps
 }
 
-// NewFile returns the source of a BLOB in a file.
-func NewFile(path string) *File { return &File{Path: path} }
+// NewFile returns the source of a BLOB in a file. root is the file with the root of who signs it, if that is one: a BLOB
+// that was refused for its root is read again once that is mended.
+func NewFile(path, root string) *File {
+	f := &File{path: path, watched: []string{path}}
+	if root != "" {
+		f.watched = append(f.watched, root)
+	}
+	return f
+}
 
 // Name implements [Source].
-func (f *File) Name() string { return f.Path }
+func (f *File) Name() string { return f.path }
 
 // Read implements [Source]. A file counts as of when it was written.
 func (f *File) Read(_ context.Context, now time.Time) ([]byte, time.Time, error) {
-	f.seen = stampOf(f.Path) // before it is read: what is written meanwhile is read again
-	return readFile(f.Path, now)
+	f.seen = stampsOf(f.watched) // before it is read: what is written meanwhile is read again
+	return readFile(f.path, now)
 }
 
 // Await implements [Source].
 func (f *File) Await(ctx context.Context, wait func(context.Context, time.Duration), _ *Snapshot, _ int, _ time.Time) {
 	for waited := time.Duration(0); waited < reread && ctx.Err() == nil; waited += look {
 		wait(ctx, look)
-		if !f.seen.same(stampOf(f.Path)) {
+		if !slices.EqualFunc(f.seen, stampsOf(f.watched), stamp.same) {
 			return
 		}
 	}
