@@ -42,8 +42,10 @@ func must[T any](v T, err error) T {
 
 // parseAttestationObject asks for exactly the members fmt, attStmt and authData. go-webauthn also takes "FMT", other
 // members beside them, and a missing attStmt. Numbers and lengths must be in their shortest form; the order of members
-// is left to the authenticator: nothing here depends on it and not all sort.
-func parseAttestationObject(text []byte) (attestationObject, error) {
+// is left to the authenticator: nothing here depends on it and not all sort. Within the statement the form is left to it
+// too where it is asked for one (direct): browsers pass that on as it is, nothing of it is kept, and what it signs is not
+// its own encoding.
+func parseAttestationObject(text []byte, direct bool) (attestationObject, error) {
 	var members map[string]cbor.RawMessage
 	if err := decode.Unmarshal(text, &members); err != nil {
 		return attestationObject{}, malformed("the attestation object is no CBOR map")
@@ -61,6 +63,9 @@ func parseAttestationObject(text []byte) (attestationObject, error) {
 	case map[any]any, []any: // an array for the format "compound"
 	default:
 		return attestationObject{}, malformed("the attestation statement is no map")
+	}
+	if direct {
+		statement = members["attStmt"]
 	}
 	shortest, err := encode.Marshal(map[string]any{"fmt": object.format, "authData": data, "attStmt": statement})
 	if err != nil || len(shortest) != len(text) {

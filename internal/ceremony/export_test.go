@@ -7,8 +7,14 @@ import "io"
 func (s *Service) SetRandom(r io.Reader) { s.random = r }
 
 // ParseAssertion and ParseAttestation parse a reply and throw away what they read.
-func ParseAssertion(body []byte) error   { _, err := parseAssertion(body); return err }
-func ParseAttestation(body []byte) error { _, err := parseAttestation(body); return err }
+func ParseAssertion(body []byte) error { _, err := parseAssertion(body); return err }
+func ParseAttestation(body []byte) error {
+	_, err := parseAttestation(body, false)
+	if _, direct := parseAttestation(body, true); err == nil {
+		return direct // what is good where nobody asks for attestation is good where somebody does
+	}
+	return err
+}
 
 // ParseClientData returns what our own parser reads.
 func ParseClientData(text []byte) (kind, origin string, challenge []byte, crossOrigin, topOrigin bool, err error) {

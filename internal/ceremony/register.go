@@ -140,7 +140,7 @@ func (s *Service) finishRegistration(ctx context.Context, party Party, naming Na
 	if naming.Name, err = optionalName(naming.Name); err != nil {
 		return Registered{}, err
 	}
-	reply, err := parseAttestation(credential)
+	reply, err := parseAttestation(credential, s.config.Attestation != nil)
 	if err != nil {
 		return Registered{}, err
 	}

@@ -86,8 +86,8 @@ func parseAssertion(body []byte) (assertion, error) {
 
 // parseAttestation reads RegistrationResponseJSON: what toJSON() gives after navigator.credentials.create(). Its members
 // authenticatorData, publicKey and publicKeyAlgorithm repeat, unsigned, what the attestation object says, so they are
-// not read.
-func parseAttestation(body []byte) (attestation, error) {
+// not read. direct is whether attestation was asked for.
+func parseAttestation(body []byte, direct bool) (attestation, error) {
 	a, response, err := parseReply(body, "attestationObject", "transports")
 	if err != nil {
 		return attestation{}, err
@@ -106,7 +106,7 @@ func parseAttestation(body []byte) (attestation, error) {
 	if len(a.credential) > passkey.MaxIDLength { // go-webauthn would not parse it: name the reason
 		return attestation{}, fmt.Errorf("reading the credential id: %w", passkey.CredentialIDInvalid)
 	}
-	object, err := parseAttestationObject(raw.AttestationResponse.AttestationObject)
+	object, err := parseAttestationObject(raw.AttestationResponse.AttestationObject, direct)
 	if err != nil {
 		return attestation{}, err
 	}

@@ -1,6 +1,7 @@
 package ceremony_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -315,6 +316,49 @@ func TestForgotten(t *testing.T) {
 			change(m)
 			newWorld(t, m.in).notTrusted(acmeKey, forged)
 		})
+	}
+}
+
+// An authenticator's statement comes through as it encoded it where it is asked for; everything else has one form.
+func TestStatementOfOddForm(t *testing.T) {
+	root := newCA(t, "Acme's Root")
+	odd := func(from, to string) func(*authtest.Draft) {
+		return func(d *authtest.Draft) {
+			format, statement := root.packed(t, d)
+			b := authtest.AttestationObject(format, statement, d.AuthenticatorData)
+			if !bytes.Contains(b, []byte(from)) {
+				t.Fatalf("there is no %q", from)
+			}
+			d.AttestationObject = bytes.Replace(b, []byte(from), []byte(to), 1)
+		}
+	}
+	for name, test := range map[string]struct {
+		from, to     string
+		direct, none passkey.Refusal
+	}{
+		"a number of two bytes":          {"calg\x26", "calg\x38\x06", "", passkey.BodyMalformed},
+		"a length of two bytes, within":  {"cx5c\x82", "cx5c\x98\x02", "", passkey.BodyMalformed},
+		"a length of two bytes, of it":   {"gattStmt\xa3", "gattStmt\xb8\x03", "", passkey.BodyMalformed},
+		"a length of two bytes, outside": {"cfmt\x66packed", "cfmt\x78\x06packed", passkey.BodyMalformed, passkey.BodyMalformed},
+		"a name of two bytes' length":    {"gattStmt", "\x78\x07attStmt", passkey.BodyMalformed, passkey.BodyMalformed},
+		"a member twice":                 {"gattStmt\xa3", "gattStmt\xa4calg\x26", passkey.BodyMalformed, passkey.BodyMalformed},
+		"no length":                      {"cx5c\x82", "cx5c\x9f", passkey.BodyMalformed, passkey.BodyMalformed},
+		"a tag":                          {"calg\x26", "calg\xc1\x26", passkey.BodyMalformed, passkey.BodyMalformed},
+	} {
+		for _, m := range []*mds{one(t, root.Certificate), nil} {
+			w, want := newWorld(t), test.none
+			if m != nil {
+				w, want = newWorld(t, m.in), test.direct
+			}
+			reply := must(authtest.New(authtest.Config{AAGUID: acmeKey}).Register(w.startRegistration(ada, "", nil), ada.Origin, authtest.AfterSigning(odd(test.from, test.to))))(t)
+			registered, err := w.finishRegistration(ada, "", reply)
+			if want != "" {
+				t.Log(name)
+				refused(t, err, want)
+			} else if err != nil || !registered.Passkey.Trusted {
+				t.Errorf("%s: %+v, %v", name, registered.Passkey, err)
+			}
+		}
 	}
 }
 
