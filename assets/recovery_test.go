@@ -290,3 +290,27 @@ func TestCodesThatDidNotArrive(t *testing.T) {
 	tab.Click(`section[data-panel="confirm"] .primary`)
 	tab.WaitPath(goal)
 }
+
+// A passkey that a recovery code registered brings no codes, so none are missed when its answer is lost.
+func TestRecoveredPasskeyWhoseAnswerIsLost(t *testing.T) {
+	c := newConsole(t)
+	tab, _ := c.tab(authenticatorOptions{})
+	c.account.Recovery, c.account.CodesLeft, c.account.Prefix = true, 8, prefix
+	c.answer("POST /passkeys", append([]http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
+		c.set(func(c *console) { c.api(httptestDiscard{}, r, "POST /passkeys") })
+		panic(http.ErrAbortHandler)
+	}}, repeat(hangUp)...)...)
+	tab.Open(c.url + prefix + "/passkeys#recover")
+	tab.Wait("document.activeElement?.name === 'recovery_code'")
+	tab.Fill("#recovery-code", theCodes[0])
+	tab.Keys(kb.Enter)
+	tab.Wait("document.querySelector('#add-name').checkVisibility()")
+	tab.Click("[data-step=create] .primary")
+	tab.Wait(failure("network"))
+	c.answer("POST /passkeys")
+	tab.Click("[data-step=create] .primary")
+	tab.Wait("document.querySelector('#status').textContent.includes('has been added')")
+	if text := tab.Text("#status"); strings.Contains(text, "did not arrive") {
+		t.Errorf("%q", text)
+	}
+}

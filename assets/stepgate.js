@@ -412,8 +412,9 @@ async function register(credential, name, suggested) {
     const { passkeys, recovery_codes: codes } = await api("GET", "/passkeys");
     const known = passkeys.find((passkey) => passkey.id === id);
     if (!known) throw failure;
-    // The codes that came with a first one went with that answer.
-    return { ...known, codesLost: passkeys.length === 1 && codes?.left > 0 };
+    // The codes that came with a first one went with that answer: all eight are there, which nobody has seen. (After a recovery
+    // code there are fewer.)
+    return { ...known, codesLost: passkeys.length === 1 && codes?.left === 8 };
   }
 }
 
@@ -504,6 +505,7 @@ function creation(form, prepared, done, failed = () => false) {
   form.onsubmit = (event) => {
     event.preventDefault();
     if (!input.value.trim()) return complain(input, "Give the passkey a name.");
+    if (current || left) return; // or a second press would end what the first one began
     creating.begin();
     ceremony(button, prepared(), send, {
       again,
