@@ -243,29 +243,20 @@ func (a *administrator) reset(ctx context.Context, name string) (resetRecord, er
 		return resetRecord{}, err
 	}
 	removed, err := a.service.Reset(ctx, name)
-	a.forget(name)
-	var lost error // access is ended whether that can be recorded or not
-	for _, p := range removed {
-		lost = errors.Join(lost, a.removed(name, p))
-	}
-	switch {
-	case err != nil && len(removed) > 0:
-		return resetRecord{}, &cutOffError{len(removed), err}
-	case err != nil:
-		return resetRecord{}, err
-	}
-	if errors.Join(lost, a.record(audit.Event{Kind: audit.GrantsRevoked, User: name})) != nil {
-		return resetRecord{}, errNotAudited
-	}
-	return resetRecord{name, recordsOf(removed, a.reach)}, nil
+	return a.ended(name, removed, err, audit.GrantsRevoked)
 }
 
-// erase implements [administration]. Access is ended whether that can be recorded or not.
+// erase implements [administration].
 func (a *administrator) erase(ctx context.Context, name, tag string) (resetRecord, error) {
 	if err := passkey.CheckUser(name); err != nil {
 		return resetRecord{}, err
 	}
 	removed, err := a.service.Erase(ctx, name, tag)
+	return a.ended(name, removed, err, audit.UserErased)
+}
+
+// ended forgets and records what a reset or an erasure did. Access is ended whether that can be recorded or not.
+func (a *administrator) ended(name string, removed []passkey.Passkey, err error, kind audit.Kind) (resetRecord, error) {
 	a.forget(name)
 	var lost error
 	for _, p := range removed {
@@ -277,7 +268,7 @@ func (a *administrator) erase(ctx context.Context, name, tag string) (resetRecor
 	case err != nil:
 		return resetRecord{}, err
 	}
-	if errors.Join(lost, a.record(audit.Event{Kind: audit.UserErased, User: name})) != nil {
+	if errors.Join(lost, a.record(audit.Event{Kind: kind, User: name})) != nil {
 		return resetRecord{}, errNotAudited
 	}
 	return resetRecord{name, recordsOf(removed, a.reach)}, nil
