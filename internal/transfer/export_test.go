@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -151,14 +152,16 @@ func TestExportOfStoreThatIsAway(t *testing.T) {
 
 // A store that says nothing is asked again after the timeout; a caller that is slow to write is no such silence.
 func TestExportOfSilentStore(t *testing.T) {
-	s := &silent{listing: listing(several(3))}
-	o := opts
-	o.Timeout = 20 * time.Millisecond
-	o.Progress = func(fmt.Stringer) { time.Sleep(30 * time.Millisecond) }
-	counts, err := transfer.Export(t.Context(), s, rpID, io.Discard, o)
-	if err != nil || counts.Users != 3 || s.calls != 2 {
-		t.Errorf("%v, %v after %d calls", counts, err, s.calls)
-	}
+	synctest.Test(t, func(t *testing.T) { // the bubble's clock is not the machine's
+		s := &silent{listing: listing(several(3))}
+		o := opts
+		o.Timeout = 20 * time.Second
+		o.Progress = func(fmt.Stringer) { time.Sleep(30 * time.Second) }
+		counts, err := transfer.Export(t.Context(), s, rpID, io.Discard, o)
+		if err != nil || counts.Users != 3 || s.calls != 2 {
+			t.Errorf("%v, %v after %d calls", counts, err, s.calls)
+		}
+	})
 }
 
 // silent says nothing the first time.

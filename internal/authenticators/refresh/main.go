@@ -2,8 +2,9 @@
 // `make authenticator-names`. It takes the folder to write to.
 //
 // The list is other people's text that ends up on our pages. It is taken only as a whole and only when each name is
-// one line of visible characters without markup; only spaces around it are cut off. A list that lost many of its names is refused too: the
-// community's list says of itself that it may one day become empty. Whatever goes wrong, the files stay as they were.
+// one line of visible characters without markup; only spaces around it are cut off. A list that lost many of its names is
+// refused too: the community's list says of itself that it may one day become empty. Whatever goes wrong, the files stay as
+// they were.
 package main
 
 import (

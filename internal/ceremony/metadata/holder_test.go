@@ -153,25 +153,36 @@ func TestSwap(t *testing.T) {
 	readers.Wait()
 }
 
+// waits is a [metadata.Config].Wait that ends with a step.
+func waits(steps <-chan struct{}) func(context.Context, time.Duration) {
+	return func(ctx context.Context, _ time.Duration) {
+		select {
+		case <-steps:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// runs runs a holder that waits for steps: look has it look at its source, and end ends it and waits for that.
+func runs(t *testing.T, h *metadata.Holder, steps chan<- struct{}) (look, end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); h.Run(ctx) }()
+	look = func() { // twice: when the second is taken, what the first found is done
+		steps <- struct{}{}
+		steps <- struct{}{}
+	}
+	return look, func() { cancel(); <-ended }
+}
+
 // A file is read again when it changed, and Run ends with its context.
 func TestFileReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "blob.jwt")
 	steps := make(chan struct{})
 	h, _, _ := holder(t, metadata.NewFile(path, ""), func(c *metadata.Config) {
-		c.Wait = func(ctx context.Context, _ time.Duration) {
-			select {
-			case <-steps:
-			case <-ctx.Done():
-			}
-		}
+		c.Wait = waits(steps)
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); h.Run(ctx) }()
-	look := func() { // twice: when the second is taken, what the first found is done
-		steps <- struct{}{}
-		steps <- struct{}{}
-	}
+	look, end := runs(t, h, steps)
 	look()
 	if h.Current() != nil {
 		t.Fatal("something of a file that is not there")
@@ -194,8 +205,7 @@ func TestFileReplaced(t *testing.T) {
 	if h.Current() == nil {
 		t.Error("what was loaded is gone with the file")
 	}
-	cancel()
-	<-ended
+	end()
 }
 
 // A BLOB that was refused for its root is read again as soon as that is mended.
@@ -208,20 +218,9 @@ func TestRootMended(t *testing.T) {
 			_, err := os.Stat(root)
 			return signer, err
 		}
-		c.Wait = func(ctx context.Context, _ time.Duration) {
-			select {
-			case <-steps:
-			case <-ctx.Done():
-			}
-		}
+		c.Wait = waits(steps)
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() { defer close(ended); h.Run(ctx) }()
-	look := func() { // twice: when the second is taken, what the first found is done
-		steps <- struct{}{}
-		steps <- struct{}{}
-	}
+	look, end := runs(t, h, steps)
 	look()
 	if h.Current() != nil {
 		t.Fatal("in force without a root")
@@ -231,8 +230,7 @@ func TestRootMended(t *testing.T) {
 	if h.Current() == nil {
 		t.Error("the root is there, and nobody noticed")
 	}
-	cancel()
-	<-ended
+	end()
 	if diff := cmp.Diff([]metadata.Result{metadata.Untrusted, metadata.Loaded}, *results); diff != "" {
 		t.Error(diff)
 	}
