@@ -105,8 +105,11 @@ var writes = []write{
 		return p.BackupEligible && !p.BackupUnknown
 	}},
 	{"Register by a recovery code", "TransactWriteItems", func(s *scene) error {
-		must(s.t, s.direct.ChangeUser(s.t.Context(), s.account().User.WithRecovery(passkey.Recovery{Codes: []passkey.Digest{passkey.CodeDigest("one")}, MadeAt: now})))
-		spent, err := s.account().User.Spending(passkey.CodeID("one"))
+		with := s.user.WithRecovery(passkey.Recovery{Codes: []passkey.Digest{passkey.CodeDigest("one")}, MadeAt: now})
+		if s.account().User.Version == s.user.Version { // not when it is tried again: the first try may have arrived late
+			must(s.t, s.direct.ChangeUser(s.t.Context(), with))
+		}
+		spent, err := with.Spending(passkey.CodeID("one"))
 		must(s.t, err)
 		next, err := spent.Adding(newPasskey("new"))
 		must(s.t, err)
@@ -115,7 +118,9 @@ var writes = []write{
 		return len(s.account().Passkeys) == 3 && len(s.account().User.Recovery.Codes) == 0
 	}},
 	{"RegisterInvited", "TransactWriteItems", func(s *scene) error {
-		must(s.t, s.direct.Invite(s.t.Context(), "ada", passkey.Invitation{ID: "one", Expires: now}))
+		if s.account().User.Version == s.user.Version {
+			must(s.t, s.direct.Invite(s.t.Context(), "ada", passkey.Invitation{ID: "one", Expires: now}))
+		}
 		next, err := s.user.Adding(newPasskey("new"))
 		must(s.t, err)
 		return s.store.RegisterInvited(s.ctx, next, newPasskey("new"), "one")
