@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
-
-const account = "/.stepgate/passkeys"
 
 // row is the selector of the passkey with this name on the account page.
 func row(name string) string { return fmt.Sprintf("li[data-name=%q]", name) }
@@ -15,7 +15,7 @@ func row(name string) string { return fmt.Sprintf("li[data-name=%q]", name) }
 // add adds a passkey on the account page with an authenticator that replaces the one before.
 func (p *person) add(name string, o options) *browsertest.Authenticator {
 	p.t.Helper()
-	p.open(account)
+	p.open(gatewaytest.Account)
 	p.Click("button[data-do=add]")
 	p.Click("form[data-step=authorize] .primary")
 	p.Wait("document.querySelector('form[data-step=create]')?.checkVisibility()")
@@ -28,21 +28,21 @@ func (p *person) add(name string, o options) *browsertest.Authenticator {
 }
 
 // The life of passkeys on the account page, and what it means for step-ups.
-func TestAccountPage(t *testing.T) { onEachStore(t, testAccountPage) }
+func TestAccountPage(t *testing.T) { gatewaytest.OnEachStore(t, testAccountPage) }
 
-func testAccountPage(t *testing.T, on store) {
-	g := on.start(t, console("revocation_lag 0s", ""))
-	p := g.visit("alice", options{}, calm)
+func testAccountPage(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.Console("revocation_lag 0s", ""))
+	p := visit(g, "alice", options{}, calm)
 
 	// The first passkey needs no other.
-	p.open(account)
+	p.open(gatewaytest.Account)
 	p.says("main", "You have no passkey yet")
 	p.Click("button[data-do=add]")
 	p.Fill("#add-name", "Laptop")
 	p.Click("form[data-step=create] .primary")
 	p.keeps()
 	p.Wait(fmt.Sprintf("document.querySelector(%q)", row("Laptop")))
-	if e := g.audited("passkey_registered", ""); e.Action != "first_use" {
+	if e := g.Audited("passkey_registered", ""); e.Action != "first_use" {
 		t.Errorf("audited %+v", e)
 	}
 	p.says("#status", "“Laptop” has been added.")
@@ -56,20 +56,20 @@ func testAccountPage(t *testing.T, on store) {
 
 	// Registering was no step-up.
 	p.open("/keys")
-	g.audited("step_up_required", "grant_missing")
+	g.Audited("step_up_required", "grant_missing")
 	p.panel("use")
 	p.press()
 	p.at("/keys")
 
 	// A second one needs the first.
 	usb := p.add("Security key", options{Transport: "usb"})
-	if e := g.audited("ceremony_finished", ""); e.Action != "step_up" {
+	if e := g.Audited("ceremony_finished", ""); e.Action != "step_up" {
 		t.Errorf("audited %+v", e)
 	}
-	if e := g.audited("ceremony_finished", ""); e.Action != "add" {
+	if e := g.Audited("ceremony_finished", ""); e.Action != "add" {
 		t.Errorf("audited %+v", e)
 	}
-	if e := g.audited("passkey_registered", ""); e.Action != "another" {
+	if e := g.Audited("passkey_registered", ""); e.Action != "another" {
 		t.Errorf("audited %+v", e)
 	}
 	p.says("main", "2 of 10")
@@ -80,12 +80,12 @@ func testAccountPage(t *testing.T, on store) {
 	p.Click(row("Security key") + " form .second")
 	p.Wait("document.querySelector('.field-error')")
 	p.says(".field-error", "name")
-	g.audited("request_refused", "name_taken")
+	g.Audited("request_refused", "name_taken")
 	p.Fill(row("Security key")+" input", "Blue key")
 	p.Click(row("Security key") + " form .second")
 	p.Wait("document.querySelector('" + row("Blue key") + "')")
 	p.says("#status", "Renamed to “Blue key”.")
-	g.audited("passkey_renamed", "")
+	g.Audited("passkey_renamed", "")
 	p.Reload()
 	p.says("main", "Blue key")
 
@@ -99,19 +99,19 @@ func testAccountPage(t *testing.T, on store) {
 	if status := p.fetch("/keys", "{}").Status; status != 200 {
 		t.Errorf("before: %d", status)
 	}
-	g.upstream.take()
+	g.Upstream.Take()
 	p.Click(row("Laptop") + " button[data-do=remove]")
 	p.Click("dialog [data-do=confirm-remove]")
 	p.Wait("document.querySelectorAll('li[data-id]').length === 1")
-	g.audited("passkey_removed", "")
+	g.Audited("passkey_removed", "")
 	p.says("#status", "“Laptop” has been removed.")
 	p.says("main", "Add a second passkey")
 	answer := p.fetch("/keys", "{}")
-	if got := problemIn(t, answer.Body); answer.Status != 401 || got.Code != "step_up_required" || got.Reason != "grant_passkey_removed" {
+	if got := gatewaytest.ProblemIn(t, answer.Body); answer.Status != 401 || got.Code != "step_up_required" || got.Reason != "grant_passkey_removed" {
 		t.Errorf("with the grant of a removed passkey: %d %+v", answer.Status, got)
 	}
-	g.audited("step_up_required", "grant_passkey_removed")
-	g.upstream.untouched()
+	g.Audited("step_up_required", "grant_passkey_removed")
+	g.Upstream.Untouched()
 
 	// The other one works; the page says what happened to the first.
 	p.open("/keys?again")
@@ -125,13 +125,13 @@ func testAccountPage(t *testing.T, on store) {
 }
 
 // Ending all step-ups ends them in every browser.
-func TestLogOut(t *testing.T) { onEachStore(t, testLogOut) }
+func TestLogOut(t *testing.T) { gatewaytest.OnEachStore(t, testLogOut) }
 
-func testLogOut(t *testing.T, on store) {
-	g := on.start(t, console("revocation_lag 0s", ""))
-	p := g.visit("alice", options{})
+func testLogOut(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.Console("revocation_lag 0s", ""))
+	p := visit(g, "alice", options{})
 	p.enrol("/keys")
-	other := g.visit("alice", options{}, calm)
+	other := visit(g, "alice", options{}, calm)
 	other.open("/open") // another browser, without a passkey of its own
 	for _, c := range p.key.Credentials() {
 		other.key.Add(c)
@@ -141,16 +141,16 @@ func testLogOut(t *testing.T, on store) {
 	other.press()
 	other.at("/open")
 
-	p.open(account)
+	p.open(gatewaytest.Account)
 	p.Click("button[data-do=logout]")
 	p.Wait("document.querySelector('#status').textContent.includes('All confirmations have ended')")
-	g.audited("grants_revoked", "")
+	g.Audited("grants_revoked", "")
 	if c := p.cookies(); c["stepgate"] != "" {
 		t.Error("the grant cookie is still there")
 	}
 	answer := other.fetch("/open", "{}")
-	if got := problemIn(t, answer.Body); answer.Status != 401 || got.Reason != "grant_revoked" {
+	if got := gatewaytest.ProblemIn(t, answer.Body); answer.Status != 401 || got.Reason != "grant_revoked" {
 		t.Errorf("in the other browser: %d %+v", answer.Status, got)
 	}
-	g.audited("step_up_required", "grant_revoked")
+	g.Audited("step_up_required", "grant_revoked")
 }

@@ -11,42 +11,44 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 )
 
 // administer runs a command of administrators and returns what it prints, and what it says on standard error.
-func (g *gateway) administer(code int, arguments ...string) (out, problems string) {
-	g.t.Helper()
+func administer(g *gatewaytest.Gateway, code int, arguments ...string) (out, problems string) {
+	g.T.Helper()
 	var printed, said bytes.Buffer
-	command := g.command(arguments...)
+	command := g.Command(arguments...)
 	command.Stdout, command.Stderr = &printed, &said
 	_ = command.Run()
 	if got := command.ProcessState.ExitCode(); got != code {
-		g.t.Errorf("%q: exit code %d, want %d\n%s\n%s", arguments, got, code, &printed, &said)
+		g.T.Errorf("%q: exit code %d, want %d\n%s\n%s", arguments, got, code, &printed, &said)
 	}
-	for _, bad := range []string{"panic", "DATA RACE", secretAccessKey} {
+	for _, bad := range []string{"panic", "DATA RACE", gatewaytest.SecretAccessKey} {
 		if strings.Contains(said.String()+printed.String(), bad) {
-			g.t.Errorf("%q says %q:\n%s", arguments, bad, &said)
+			g.T.Errorf("%q says %q:\n%s", arguments, bad, &said)
 		}
 	}
 	return printed.String(), said.String()
 }
 
 // fails wants a command to fail with this said, and to print nothing.
-func (g *gateway) fails(says string, arguments ...string) {
-	g.t.Helper()
-	if out, problems := g.administer(1, arguments...); out != "" || !strings.Contains(problems, says) {
-		g.t.Errorf("%q: prints %q, want %q in:\n%s", arguments, out, says, problems)
+func fails(g *gatewaytest.Gateway, says string, arguments ...string) {
+	g.T.Helper()
+	if out, problems := administer(g, 1, arguments...); out != "" || !strings.Contains(problems, says) {
+		g.T.Errorf("%q: prints %q, want %q in:\n%s", arguments, out, says, problems)
 	}
 }
 
 // prints wants a command to succeed and to print these.
-func (g *gateway) prints(arguments []string, wants ...string) string {
-	g.t.Helper()
-	out, problems := g.administer(0, arguments...)
+func prints(g *gatewaytest.Gateway, arguments []string, wants ...string) string {
+	g.T.Helper()
+	out, problems := administer(g, 0, arguments...)
 	for _, want := range wants {
 		if !strings.Contains(out, want) {
-			g.t.Errorf("%q: want %q in:\n%s\n%s", arguments, want, out, problems)
+			g.T.Errorf("%q: want %q in:\n%s\n%s", arguments, want, out, problems)
 		}
 	}
 	return problems
@@ -61,13 +63,13 @@ type listed struct {
 	Passkeys []struct{ ID, Name, Level string }
 }
 
-func (g *gateway) users() map[string]listed {
-	g.t.Helper()
-	out, _ := g.administer(0, "users", "--json")
+func listUsers(g *gatewaytest.Gateway) map[string]listed {
+	g.T.Helper()
+	out, _ := administer(g, 0, "users", "--json")
 	users := map[string]listed{}
 	for line := range strings.Lines(out) {
 		var user listed
-		must(g.t, json.Unmarshal([]byte(line), &user))
+		gatewaytest.Must(g.T, json.Unmarshal([]byte(line), &user))
 		users[user.User] = user
 	}
 	return users
@@ -75,117 +77,117 @@ func (g *gateway) users() map[string]listed {
 
 // administered wants the audit of an administrator's change: in the log of the gateway that made it, or on the standard
 // error of the command that made it in the store.
-func (on store) administered(g *gateway, problems, kind, user string) {
-	g.t.Helper()
-	if on == onFile {
-		if e := g.audited(kind, ""); e.User != user || e.Action != "admin" || e.Client != "127.0.0.1" {
-			g.t.Errorf("audited %+v", e)
+func administered(on gatewaytest.Store, g *gatewaytest.Gateway, problems, kind, user string) {
+	g.T.Helper()
+	if on == gatewaytest.OnFile {
+		if e := g.Audited(kind, ""); e.User != user || e.Action != "admin" || e.Client != "127.0.0.1" {
+			g.T.Errorf("audited %+v", e)
 		}
 		return
 	}
 	for line := range strings.Lines(problems) {
-		var e entry
-		if json.Unmarshal([]byte(line), &e) == nil && e.Logger == auditLogger && e.Msg == kind && e.User == user && e.Action == "admin" {
+		var e gatewaytest.Entry
+		if json.Unmarshal([]byte(line), &e) == nil && e.Logger == gatewaytest.AuditLogger && e.Msg == kind && e.User == user && e.Action == "admin" {
 			return
 		}
 	}
-	g.t.Errorf("no audit line %s of %s in:\n%s", kind, user, problems)
+	g.T.Errorf("no audit line %s of %s in:\n%s", kind, user, problems)
 }
 
 // Somebody who lost a device, or everything, is helped without touching the store.
-func TestAdministration(t *testing.T) { onEachStore(t, testAdministration) }
+func TestAdministration(t *testing.T) { gatewaytest.OnEachStore(t, testAdministration) }
 
-func testAdministration(t *testing.T, on store) {
+func testAdministration(t *testing.T, on gatewaytest.Store) {
 	// The gateway that does it honours it at once; on tables, the command does it behind the gateway's back.
-	lag := map[store]string{onFile: "1m", onDynamoDB: "1s"}[on]
-	g := on.start(t, headerConsole("revocation_lag "+lag, ""))
-	alice, bob := newClient(t, g, "alice"), newClient(t, g, "bob")
-	must(t, session(alice))
-	must(t, session(bob))
-	refusedBy := func(c *client, reason string) {
+	lag := map[gatewaytest.Store]string{gatewaytest.OnFile: "1m", gatewaytest.OnDynamoDB: "1s"}[on]
+	g := on.Start(t, gatewaytest.HeaderConsole("revocation_lag "+lag, ""))
+	alice, bob := gatewaytest.NewClient(t, g, "alice"), gatewaytest.NewClient(t, g, "bob")
+	gatewaytest.Must(t, gatewaytest.Session(alice))
+	gatewaytest.Must(t, gatewaytest.Session(bob))
+	refusedBy := func(c *gatewaytest.Client, reason string) {
 		t.Helper()
-		if on == onDynamoDB {
-			eventually(t, reason, func() bool { return c.get("/keys").status == 401 })
+		if on == gatewaytest.OnDynamoDB {
+			gatewaytest.Eventually(t, reason, func() bool { return c.Get("/keys").Status == 401 })
 		}
 		if got := refusal(c, "/keys"); got != reason {
-			t.Errorf("%s: %q, want %q", c.user, got, reason)
+			t.Errorf("%s: %q, want %q", c.User, got, reason)
 		}
 	}
 
-	users := g.users()
+	users := listUsers(g)
 	if len(users) != 2 || users["alice"].Level != "device_bound" || users["alice"].Last == "" || users["alice"].Since == "" || len(users["alice"].Passkeys) != 1 {
 		t.Fatalf("users: %+v", users)
 	}
 	id := users["alice"].Passkeys[0].ID
-	g.prints([]string{"users"}, "USER", "alice", "device_bound", "2 users, 2 passkeys; 0 without a passkey")
-	g.prints([]string{"users", "show", "alice"}, "alice has 1 passkey; the highest level is device_bound", id)
-	g.prints([]string{"passkeys", "list", "--", "alice"}, "ID", id)
-	g.prints([]string{"passkeys", "list", "--json", "alice"}, `"id": "`+id+`"`)
+	prints(g, []string{"users"}, "USER", "alice", "device_bound", "2 users, 2 passkeys; 0 without a passkey")
+	prints(g, []string{"users", "show", "alice"}, "alice has 1 passkey; the highest level is device_bound", id)
+	prints(g, []string{"passkeys", "list", "--", "alice"}, "ID", id)
+	prints(g, []string{"passkeys", "list", "--json", "alice"}, `"id": "`+id+`"`)
 
 	// What is wrong is said, and changes nothing.
-	g.fails("nobody ever registered a passkey for this user", "passkeys", "list", "nobody")
-	g.fails("nobody ever registered a passkey for this user", "passkeys", "remove", "--", "nobody", id)
-	g.fails("nobody ever registered a passkey for this user", "revoke", "Alice")
-	g.fails("nobody ever registered a passkey for this user", "reset", "nobody", "--yes")
-	g.fails("the user has no passkey with this id", "passkeys", "remove", "--", "bob", id)
-	g.fails("no user has such a name", "revoke", "a\x01b")
-	g.fails("give a user, not 2 arguments", "revoke", "alice", "bob")
-	g.fails("a user is empty", "revoke", "")
-	g.fails("goes behind --", "passkeys", "remove", "alice", "-z")
-	g.prints([]string{"reset", "alice"}, "would remove 1 passkey of alice", id, "Nothing was changed", "Only a new invitation")
-	g.prints([]string{"reset", "alice", "--json"}, `"done": false`)
-	for _, c := range []*client{alice, bob} {
-		if answer := c.get("/keys"); answer.status != 200 {
-			t.Errorf("%s before: %d %s", c.user, answer.status, answer.body)
+	fails(g, "nobody ever registered a passkey for this user", "passkeys", "list", "nobody")
+	fails(g, "nobody ever registered a passkey for this user", "passkeys", "remove", "--", "nobody", id)
+	fails(g, "nobody ever registered a passkey for this user", "revoke", "Alice")
+	fails(g, "nobody ever registered a passkey for this user", "reset", "nobody", "--yes")
+	fails(g, "the user has no passkey with this id", "passkeys", "remove", "--", "bob", id)
+	fails(g, "no user has such a name", "revoke", "a\x01b")
+	fails(g, "give a user, not 2 arguments", "revoke", "alice", "bob")
+	fails(g, "a user is empty", "revoke", "")
+	fails(g, "goes behind --", "passkeys", "remove", "alice", "-z")
+	prints(g, []string{"reset", "alice"}, "would remove 1 passkey of alice", id, "Nothing was changed", "Only a new invitation")
+	prints(g, []string{"reset", "alice", "--json"}, `"done": false`)
+	for _, c := range []*gatewaytest.Client{alice, bob} {
+		if answer := c.Get("/keys"); answer.Status != 200 {
+			t.Errorf("%s before: %d %s", c.User, answer.Status, answer.Body)
 		}
 	}
 
-	problems := g.prints([]string{"revoke", "bob"}, "All grants of bob have ended.")
+	problems := prints(g, []string{"revoke", "bob"}, "All grants of bob have ended.")
 	refusedBy(bob, "grant_revoked")
-	on.administered(g, problems, "grants_revoked", "bob")
-	if answer, err := bob.stepUp("/keys"); err != nil || answer.status != 200 {
-		t.Errorf("bob steps up again: %v %d", err, answer.status)
+	administered(on, g, problems, "grants_revoked", "bob")
+	if answer, err := bob.StepUp("/keys"); err != nil || answer.Status != 200 {
+		t.Errorf("bob steps up again: %v %d", err, answer.Status)
 	}
 
-	problems = g.prints([]string{"passkeys", "remove", "--", "alice", id}, "of alice is removed")
+	problems = prints(g, []string{"passkeys", "remove", "--", "alice", id}, "of alice is removed")
 	refusedBy(alice, "grant_passkey_removed")
-	on.administered(g, problems, "passkey_removed", "alice")
-	g.fails("the user has no passkey with this id", "passkeys", "remove", "--", "alice", id)
-	g.prints([]string{"passkeys", "list", "alice"}, "alice has no passkey now, and had one before.")
-	g.prints([]string{"users", "--without-passkey"}, "alice", "1 without a passkey")
+	administered(on, g, problems, "passkey_removed", "alice")
+	fails(g, "the user has no passkey with this id", "passkeys", "remove", "--", "alice", id)
+	prints(g, []string{"passkeys", "list", "alice"}, "alice has no passkey now, and had one before.")
+	prints(g, []string{"users", "--without-passkey"}, "alice", "1 without a passkey")
 
-	problems = g.prints([]string{"reset", "bob", "--yes"}, "1 passkey of bob removed, and all of their grants have ended. Only a new invitation")
+	problems = prints(g, []string{"reset", "bob", "--yes"}, "1 passkey of bob removed, and all of their grants have ended. Only a new invitation")
 	refusedBy(bob, "grant_revoked")
-	on.administered(g, problems, "passkey_removed", "bob")
-	on.administered(g, problems, "grants_revoked", "bob")
-	g.prints([]string{"reset", "bob", "--yes", "--json"}, `"done": true`, `"passkeys": []`) // again
-	for _, user := range []string{"alice", "bob"} {                                         // first use stays closed
-		answer, err := newClient(t, g, user).send("POST", account+"/options", map[string]any{"name": "x"})
-		must(t, err)
-		must(t, answer.refused(403, "registration_closed"))
+	administered(on, g, problems, "passkey_removed", "bob")
+	administered(on, g, problems, "grants_revoked", "bob")
+	prints(g, []string{"reset", "bob", "--yes", "--json"}, `"done": true`, `"passkeys": []`) // again
+	for _, user := range []string{"alice", "bob"} {                                          // first use stays closed
+		answer, err := gatewaytest.NewClient(t, g, user).Send("POST", gatewaytest.Account+"/options", map[string]any{"name": "x"})
+		gatewaytest.Must(t, err)
+		gatewaytest.Must(t, answer.Refused(403, "registration_closed"))
 	}
-	if users := g.users(); len(users) != 2 || len(users["alice"].Passkeys)+len(users["bob"].Passkeys) != 0 {
+	if users := listUsers(g); len(users) != 2 || len(users["alice"].Passkeys)+len(users["bob"].Passkeys) != 0 {
 		t.Errorf("users: %+v", users)
 	}
 }
 
 // Whatever a first factor may call a user, the commands mean that user and no other, and print nothing that a terminal
 // would act on.
-func TestAdministrationOfHostileNames(t *testing.T) { onEachStore(t, testHostileNames) }
+func TestAdministrationOfHostileNames(t *testing.T) { gatewaytest.OnEachStore(t, testHostileNames) }
 
-func testHostileNames(t *testing.T, on store) {
-	g := on.start(t, headerConsole("revocation_lag 0s", ""))
+func testHostileNames(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.HeaderConsole("revocation_lag 0s", ""))
 	names := []string{
 		"a/b", "..", ".", "a/../b", "a%2Fb", "%2e%2e", "a b", "?after=x", "#x", "Ångström 🔑", "-rf", "--yes", `quo"te\`, "users", "a;b", "\u202eecila", strings.Repeat("ä", 256),
 	}
 	for _, name := range names {
-		must(t, newClient(t, g, name).register("Key"))
+		gatewaytest.Must(t, gatewaytest.NewClient(t, g, name).Register("Key"))
 	}
-	users := g.users()
+	users := listUsers(g)
 	if len(users) != len(names) {
 		t.Errorf("%d users, want %d: %v", len(users), len(names), users)
 	}
-	table, _ := g.administer(0, "users")
+	table, _ := administer(g, 0, "users")
 	if strings.Contains(table, "\u202e") || !strings.Contains(table, `"\u202eecila"`) || !strings.Contains(table, `"a b"`) {
 		t.Errorf("the table:\n%s", table)
 	}
@@ -197,26 +199,26 @@ func testHostileNames(t *testing.T, on store) {
 		}
 		switch i % 4 {
 		case 3:
-			g.administer(0, "users", "delete", "--", name) // a dry run
-			if g.users()[name].User != name {
+			administer(g, 0, "users", "delete", "--", name) // a dry run
+			if listUsers(g)[name].User != name {
 				t.Errorf("%q is gone", name)
 			}
-			g.administer(0, "users", "show", "--", name)
-			g.administer(0, "users", "delete", "--yes", "--", name)
-			if _, known := g.users()[name]; known {
+			administer(g, 0, "users", "show", "--", name)
+			administer(g, 0, "users", "delete", "--yes", "--", name)
+			if _, known := listUsers(g)[name]; known {
 				t.Errorf("%q is there still", name)
 			}
 		case 0:
-			g.administer(0, "revoke", "--", name)
-			g.administer(0, "reset", "--yes", "--", name)
+			administer(g, 0, "revoke", "--", name)
+			administer(g, 0, "reset", "--yes", "--", name)
 		case 1:
-			g.administer(0, "passkeys", "remove", "--", name, user.Passkeys[0].ID)
+			administer(g, 0, "passkeys", "remove", "--", name, user.Passkeys[0].ID)
 		case 2:
-			g.administer(0, "reset", "--yes", "--", name)
+			administer(g, 0, "reset", "--yes", "--", name)
 		}
 		delete(users, name)
 		left := 0
-		for _, now := range g.users() {
+		for _, now := range listUsers(g) {
 			left += len(now.Passkeys)
 		}
 		if left != len(users) {
@@ -228,82 +230,82 @@ func testHostileNames(t *testing.T, on store) {
 // Without the gateway that has the file, the commands say what is the matter.
 func TestAdministrationWithoutGateway(t *testing.T) {
 	t.Parallel()
-	g := start(t, headerConsole("", ""))
-	must(t, newClient(t, g, "alice").register("Key"))
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
+	gatewaytest.Must(t, gatewaytest.NewClient(t, g, "alice").Register("Key"))
 	write := func(name, text string) string {
-		must(t, os.WriteFile(filepath.Join(g.folder, name), []byte(g.fill(text)), 0o600))
+		gatewaytest.Must(t, os.WriteFile(filepath.Join(g.Folder, name), []byte(g.Fill(text)), 0o600))
 		return name
 	}
-	other := write("other", strings.ReplaceAll(headerConsole("", ""), "rp_id localhost", "rp_id console.localhost"))
-	off := write("off", strings.ReplaceAll(headerConsole("", ""), "admin localhost:$ADMIN", "admin off"))
+	other := write("other", strings.ReplaceAll(gatewaytest.HeaderConsole("", ""), "rp_id localhost", "rp_id console.localhost"))
+	off := write("off", strings.ReplaceAll(gatewaytest.HeaderConsole("", ""), "admin localhost:$ADMIN", "admin off"))
 	none := write("none", "{\n\tadmin localhost:$ADMIN\n}\n")
-	at := fmt.Sprintf("localhost:%d", g.admin)
-	g.fails("the running gateway is of the relying party localhost, not console.localhost", "users", "--config", other, "--adapter", "caddyfile")
-	g.fails("the admin API is off in off", "users", "--config", off, "--adapter", "caddyfile")
-	g.fails("does not configure stepgate", "users", "--config", none, "--adapter", "caddyfile")
-	g.prints([]string{"users", "--config", off, "--adapter", "caddyfile", "--address", at}, "1 user, 1 passkey")
-	g.fails("nothing answers at the admin API localhost:1", "users", "--address", "localhost:1")
-	g.fails("it has no port", "users", "--address", "localhost")
-	g.fails("another program", "users", "--address", strings.TrimPrefix(g.upstream.address, "http://"))
+	at := fmt.Sprintf("localhost:%d", g.Admin)
+	fails(g, "the running gateway is of the relying party localhost, not console.localhost", "users", "--config", other, "--adapter", "caddyfile")
+	fails(g, "the admin API is off in off", "users", "--config", off, "--adapter", "caddyfile")
+	fails(g, "does not configure stepgate", "users", "--config", none, "--adapter", "caddyfile")
+	prints(g, []string{"users", "--config", off, "--adapter", "caddyfile", "--address", at}, "1 user, 1 passkey")
+	fails(g, "nothing answers at the admin API localhost:1", "users", "--address", "localhost:1")
+	fails(g, "it has no port", "users", "--address", "localhost")
+	fails(g, "another program", "users", "--address", strings.TrimPrefix(g.Upstream.Address, "http://"))
 
 	// A configuration without stepgate in force, then one with, then one that does not start.
-	must(t, g.reload("{\n\tadmin localhost:$ADMIN\n\tpersist_config off\n}\n"))
-	with := write("with", headerConsole("", ""))
-	g.fails("the running configuration does not configure stepgate", "users", "--config", with, "--adapter", "caddyfile")
-	must(t, g.reload(headerConsole("", "")))
-	g.prints([]string{"users"}, "1 user, 1 passkey")
-	if g.reload(headerConsole("grant_keys {file.$DIR/missing}", "")) == nil {
+	gatewaytest.Must(t, g.Reload("{\n\tadmin localhost:$ADMIN\n\tpersist_config off\n}\n"))
+	with := write("with", gatewaytest.HeaderConsole("", ""))
+	fails(g, "the running configuration does not configure stepgate", "users", "--config", with, "--adapter", "caddyfile")
+	gatewaytest.Must(t, g.Reload(gatewaytest.HeaderConsole("", "")))
+	prints(g, []string{"users"}, "1 user, 1 passkey")
+	if g.Reload(gatewaytest.HeaderConsole("grant_keys {file.$DIR/missing}", "")) == nil {
 		t.Error("a configuration without its key was loaded")
 	}
-	if g.reload(strings.ReplaceAll(headerConsole("", ""), "$DIR/stepgate.db", "$DIR/missing/\x00.db")) == nil {
+	if g.Reload(strings.ReplaceAll(gatewaytest.HeaderConsole("", ""), "$DIR/stepgate.db", "$DIR/missing/\x00.db")) == nil {
 		t.Error("a configuration without its store was loaded")
 	}
-	g.prints([]string{"users", "--config", with, "--adapter", "caddyfile"}, "1 user, 1 passkey")
-	g.configure(headerConsole("", ""))
-	g.stop()
-	g.fails("nothing answers at the admin API", "users")
-	g.fails("nothing answers at the admin API", "reset", "alice", "--yes")
-	g.run()
-	g.prints([]string{"users"}, "1 user, 1 passkey")
+	prints(g, []string{"users", "--config", with, "--adapter", "caddyfile"}, "1 user, 1 passkey")
+	g.Configure(gatewaytest.HeaderConsole("", ""))
+	g.Stop()
+	fails(g, "nothing answers at the admin API", "users")
+	fails(g, "nothing answers at the admin API", "reset", "alice", "--yes")
+	g.Run()
+	prints(g, []string{"users"}, "1 user, 1 passkey")
 }
 
 // An admin API at a Unix socket, and one that is protected against other origins.
 func TestAdministrationOverSocket(t *testing.T) {
 	t.Parallel()
-	g := start(t, strings.Replace(headerConsole("", ""), "admin localhost:$ADMIN", "admin unix//$DIR/admin.sock|0200", 1))
-	must(t, newClient(t, g, "alice").register("Key"))
-	g.prints([]string{"users"}, "1 user, 1 passkey")
-	g.prints([]string{"reset", "alice", "--yes"}, "1 passkey of alice removed")
-	if e := g.audited("passkey_removed", ""); e.User != "alice" || e.Action != "admin" || e.Client != "" {
+	g := gatewaytest.Start(t, strings.Replace(gatewaytest.HeaderConsole("", ""), "admin localhost:$ADMIN", "admin unix//$DIR/admin.sock|0200", 1))
+	gatewaytest.Must(t, gatewaytest.NewClient(t, g, "alice").Register("Key"))
+	prints(g, []string{"users"}, "1 user, 1 passkey")
+	prints(g, []string{"reset", "alice", "--yes"}, "1 passkey of alice removed")
+	if e := g.Audited("passkey_removed", ""); e.User != "alice" || e.Action != "admin" || e.Client != "" {
 		t.Errorf("audited %+v", e)
 	}
-	strict := start(t, strings.Replace(headerConsole("", ""), "admin localhost:$ADMIN", "admin localhost:$ADMIN {\nenforce_origin\n}", 1))
-	strict.prints([]string{"users"}, "0 users")
+	strict := gatewaytest.Start(t, strings.Replace(gatewaytest.HeaderConsole("", ""), "admin localhost:$ADMIN", "admin localhost:$ADMIN {\nenforce_origin\n}", 1))
+	prints(strict, []string{"users"}, "0 users")
 }
 
 // The API itself, as scripts use it and as others might try to.
-func TestAdminAPI(t *testing.T) { onEachStore(t, testAdminAPI) }
+func TestAdminAPI(t *testing.T) { gatewaytest.OnEachStore(t, testAdminAPI) }
 
-func testAdminAPI(t *testing.T, on store) {
-	g := on.start(t, headerConsole("revocation_lag 1m", ""))
-	alice := newClient(t, g, "alice")
-	must(t, session(alice))
+func testAdminAPI(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.HeaderConsole("revocation_lag 1m", ""))
+	alice := gatewaytest.NewClient(t, g, "alice")
+	gatewaytest.Must(t, gatewaytest.Session(alice))
 	for _, user := range []string{"bob", "carol"} {
-		must(t, newClient(t, g, user).register("Key"))
+		gatewaytest.Must(t, gatewaytest.NewClient(t, g, user).Register("Key"))
 	}
 	ask := func(method, path, body string, headers ...string) (int, string) {
 		t.Helper()
-		r, err := http.NewRequest(method, fmt.Sprintf("http://localhost:%d%s", g.admin, path), strings.NewReader(body))
-		must(t, err)
+		r, err := http.NewRequest(method, fmt.Sprintf("http://localhost:%d%s", g.Admin, path), strings.NewReader(body))
+		gatewaytest.Must(t, err)
 		for i := 0; i+1 < len(headers); i += 2 {
 			r.Header.Set(headers[i], headers[i+1])
 		}
 		answer, err := http.DefaultTransport.RoundTrip(r)
-		must(t, err)
+		gatewaytest.Must(t, err)
 		defer answer.Body.Close()
 		var text bytes.Buffer
 		_, err = text.ReadFrom(answer.Body)
-		must(t, err)
+		gatewaytest.Must(t, err)
 		return answer.StatusCode, text.String()
 	}
 	for _, c := range []struct {
@@ -357,8 +359,8 @@ func testAdminAPI(t *testing.T, on store) {
 			t.Errorf("%v: %d %s", headers, status, text)
 		}
 	}
-	if answer := alice.get("/keys"); answer.status != 200 {
-		t.Fatalf("something changed: %d %s", answer.status, answer.body)
+	if answer := alice.Get("/keys"); answer.Status != 200 {
+		t.Fatalf("something changed: %d %s", answer.Status, answer.Body)
 	}
 
 	var page struct {
@@ -369,7 +371,7 @@ func testAdminAPI(t *testing.T, on store) {
 	for after := ""; ; after = "&after=" + page.Next {
 		_, text := ask("GET", "/stepgate/users?limit=1"+after, "")
 		page.Next = ""
-		must(t, json.Unmarshal([]byte(text), &page))
+		gatewaytest.Must(t, json.Unmarshal([]byte(text), &page))
 		for _, user := range page.Users {
 			seen = append(seen, user.User)
 		}
@@ -388,38 +390,38 @@ func testAdminAPI(t *testing.T, on store) {
 	if reason := refusal(alice, "/keys"); reason != "grant_revoked" {
 		t.Errorf("after the revocation: %q", reason)
 	}
-	if e := g.audited("grants_revoked", ""); e.User != "alice" || e.Action != "admin" || e.Client == "" {
+	if e := g.Audited("grants_revoked", ""); e.User != "alice" || e.Action != "admin" || e.Client == "" {
 		t.Errorf("audited %+v", e)
 	}
 }
 
 // Before a roll-out: who could not get in.
-func TestForecast(t *testing.T) { onEachStore(t, testForecast) }
+func TestForecast(t *testing.T) { gatewaytest.OnEachStore(t, testForecast) }
 
-func testForecast(t *testing.T, on store) {
-	g := on.start(t, headerConsole("", "mode report\nprotect /admin/* {\nlevel device_bound\n}"))
+func testForecast(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.HeaderConsole("", "mode report\nprotect /admin/* {\nlevel device_bound\n}"))
 	for _, user := range []string{"ok", "had"} {
-		must(t, newClient(t, g, user).register("Key"))
+		gatewaytest.Must(t, gatewaytest.NewClient(t, g, user).Register("Key"))
 	}
-	weak := newClient(t, g, "weak")
-	weak.key = authtest.New(authtest.Config{Synced: true})
-	must(t, weak.register("Synced"))
-	g.administer(0, "reset", "had", "--yes")
-	must(t, os.WriteFile(filepath.Join(g.folder, "team"), []byte("\ufeff# the team\nok\r\n\n  weak \nhad\nnew one\nok\n"), 0o600))
-	out, _ := g.administer(2, "forecast", "--users", "team")
+	weak := gatewaytest.NewClient(t, g, "weak")
+	weak.Key = authtest.New(authtest.Config{Synced: true})
+	gatewaytest.Must(t, weak.Register("Synced"))
+	administer(g, 0, "reset", "had", "--yes")
+	gatewaytest.Must(t, os.WriteFile(filepath.Join(g.Folder, "team"), []byte("\ufeff# the team\nok\r\n\n  weak \nhad\nnew one\nok\n"), 0o600))
+	out, _ := administer(g, 2, "forecast", "--users", "team")
 	for _, want := range []string{"the configuration demands is device_bound", "4 users:", "1   25%  ok", "1   25%  never registered", "registration_closed", "level_unreachable", `"new one"`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q in:\n%s", want, out)
 		}
 	}
-	out, _ = g.administer(2, "forecast", "--users", "team", "--json")
+	out, _ = administer(g, 2, "forecast", "--users", "team", "--json")
 	var report struct {
 		Demanded string
 		Total    int
 		Counts   map[string]int
 		Users    []struct{ User, State, Level string }
 	}
-	must(t, json.Unmarshal([]byte(out), &report))
+	gatewaytest.Must(t, json.Unmarshal([]byte(out), &report))
 	var states []string
 	for _, user := range report.Users {
 		states = append(states, user.User+" "+user.State)
@@ -427,17 +429,17 @@ func testForecast(t *testing.T, on store) {
 	if got := strings.Join(states, ", "); got != "ok ok, weak level_unreachable, had registration_closed, new one no_passkey" || report.Total != 4 || report.Counts["ok"] != 1 {
 		t.Errorf("%s", out)
 	}
-	must(t, os.WriteFile(filepath.Join(g.folder, "fine"), []byte("ok\n"), 0o600))
-	g.prints([]string{"forecast", "--users", "fine"}, "100%  ok")
-	must(t, os.WriteFile(filepath.Join(g.folder, "bad"), []byte("ok\na\x00b\n"), 0o600))
-	must(t, g.reload(headerConsole("registration invite", "")))
-	out, _ = g.administer(2, "forecast", "--users", "team")
+	gatewaytest.Must(t, os.WriteFile(filepath.Join(g.Folder, "fine"), []byte("ok\n"), 0o600))
+	prints(g, []string{"forecast", "--users", "fine"}, "100%  ok")
+	gatewaytest.Must(t, os.WriteFile(filepath.Join(g.Folder, "bad"), []byte("ok\na\x00b\n"), 0o600))
+	gatewaytest.Must(t, g.Reload(gatewaytest.HeaderConsole("registration invite", "")))
+	out, _ = administer(g, 2, "forecast", "--users", "team")
 	for _, want := range []string{"the configuration demands is verified", "2   50%  ok", "invitation_needed"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q in:\n%s", want, out)
 		}
 	}
-	g.fails("bad, line 2: no user has such a name", "forecast", "--users", "bad")
-	g.fails("opening the list of users", "forecast", "--users", "missing")
-	g.fails("--users", "forecast")
+	fails(g, "bad, line 2: no user has such a name", "forecast", "--users", "bad")
+	fails(g, "opening the list of users", "forecast", "--users", "missing")
+	fails(g, "--users", "forecast")
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/stepgate/stepgate/internal/authtest"
@@ -30,15 +32,15 @@ const attestedVault = "protect /vault/* {\n level attested\n max_age 5m\n}"
 
 // mds is a gateway's metadata: a file and who signs it.
 type mds struct {
-	g      *gateway
+	g      *gatewaytest.Gateway
 	signer *metadatatest.Authority
 	number int
 }
 
-func newMDS(g *gateway) *mds {
-	g.t.Helper()
+func newMDS(g *gatewaytest.Gateway) *mds {
+	g.T.Helper()
 	m := &mds{g: g, signer: metadatatest.NewAuthority()}
-	must(g.t, os.WriteFile(filepath.Join(g.folder, "mds-root.pem"), m.signer.PEM(), 0o600))
+	gatewaytest.Must(g.T, os.WriteFile(filepath.Join(g.Folder, "mds-root.pem"), m.signer.PEM(), 0o600))
 	return m
 }
 
@@ -46,35 +48,35 @@ const attestation = "attestation {\n metadata $DIR/mds.jwt\n root $DIR/mds-root.
 
 // publish puts a newer BLOB in the place of the file, as a job would, and waits until the gateway has it.
 func (m *mds) publish(models ...metadatatest.Model) {
-	m.g.t.Helper()
+	m.g.T.Helper()
 	m.number++
 	m.put(m.signer, models...)
-	m.g.logs(fmt.Sprintf(`"number":%d,`, m.number))
+	logs(m.g, fmt.Sprintf(`"number":%d,`, m.number))
 }
 
 func (m *mds) put(signer *metadatatest.Authority, models ...metadatatest.Model) {
-	m.g.t.Helper()
+	m.g.T.Helper()
 	blob := signer.Blob(metadatatest.Blob{Number: m.number, NextUpdate: time.Now().AddDate(0, 1, 0), Models: models})
-	path := filepath.Join(m.g.folder, "mds.jwt")
-	must(m.g.t, os.WriteFile(path+".new", blob, 0o600))
-	must(m.g.t, os.Rename(path+".new", path))
+	path := filepath.Join(m.g.Folder, "mds.jwt")
+	gatewaytest.Must(m.g.T, os.WriteFile(path+".new", blob, 0o600))
+	gatewaytest.Must(m.g.T, os.Rename(path+".new", path))
 }
 
 // logs waits until the log holds a text.
-func (g *gateway) logs(text string) {
-	g.t.Helper()
-	g.logsAgain(text, 1)
+func logs(g *gatewaytest.Gateway, text string) {
+	g.T.Helper()
+	logsAgain(g, text, 1)
 }
 
 // logsAgain waits until the log holds a text so often.
-func (g *gateway) logsAgain(text string, times int) {
-	g.t.Helper()
-	deadline := time.Now().Add(patience)
+func logsAgain(g *gatewaytest.Gateway, text string, times int) {
+	g.T.Helper()
+	deadline := time.Now().Add(gatewaytest.Patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for strings.Count(g.log.text(), text) < times {
+	for strings.Count(g.Log.Text(), text) < times {
 		if <-tick.C; time.Now().After(deadline) {
-			g.t.Fatalf("the log never says %s", text)
+			g.T.Fatalf("the log never says %s", text)
 		}
 	}
 }
@@ -82,13 +84,13 @@ func (g *gateway) logsAgain(text string, times int) {
 // A route that demands attestation, a person whose key sends it, and metadata that first does not know the key's maker,
 // then does, and then revokes the model.
 func TestAttested(t *testing.T) {
-	onEachStore(t, func(t *testing.T, on store) {
-		g := on.prepare(t)
+	gatewaytest.OnEachStore(t, func(t *testing.T, on gatewaytest.Store) {
+		g := on.Prepare(t)
 		m := newMDS(g)
-		g.configure(console(attestation, attestedVault))
-		g.run() // before there is any metadata
-		g.logs("authenticator metadata not loaded, and there is none")
-		p := g.visit("alice", options{Transport: "usb"}, calm)
+		g.Configure(gatewaytest.Console(attestation, attestedVault))
+		g.Run() // before there is any metadata
+		logs(g, "authenticator metadata not loaded, and there is none")
+		p := visit(g, "alice", options{Transport: "usb"}, calm)
 
 		// Nothing vouches for any key yet.
 		p.open("/vault/root")
@@ -98,7 +100,7 @@ func TestAttested(t *testing.T) {
 		p.keeps()
 		p.failure("created_too_weak")
 		p.says("#alert", "is not of an accepted make")
-		if e := g.audited("passkey_registered", ""); e.Level != "device_bound" {
+		if e := g.Audited("passkey_registered", ""); e.Level != "device_bound" {
 			t.Errorf("audited %+v", e)
 		}
 		p.unreachable(t)
@@ -118,13 +120,13 @@ func TestAttested(t *testing.T) {
 		p.Fill("section[data-panel=added] input", "Attested key")
 		p.press()
 		p.panel("confirm")
-		if e := g.audited("passkey_registered", ""); e.Level != "attested" {
+		if e := g.Audited("passkey_registered", ""); e.Level != "attested" {
 			t.Errorf("audited %+v", e)
 		}
-		g.upstream.untouched()
+		g.Upstream.Untouched()
 		p.press()
 		p.at("/vault/root")
-		if r := g.upstream.one(); r.Header.Get("X-Stepgate-Level") != "attested" {
+		if r := g.Upstream.One(); r.Header.Get("X-Stepgate-Level") != "attested" {
 			t.Errorf("the upstream got %v", r.Header)
 		}
 		if body := string(p.fetch("/.stepgate/passkeys", `{headers: {Accept: "application/json"}}`).Body); strings.Count(body, `"level":"attested"`) != 1 {
@@ -134,12 +136,12 @@ func TestAttested(t *testing.T) {
 		// A forged BLOB changes nothing.
 		m.number++
 		m.put(metadatatest.NewAuthority())
-		g.logs(`"result":"untrusted"`)
+		logs(g, `"result":"untrusted"`)
 		p.again(t)
 		p.panel("use")
 		p.press()
 		p.at("/vault/root")
-		g.upstream.one()
+		g.Upstream.One()
 
 		// A revoked model does not step up any more, and the one who holds it is told.
 		model.Statuses = []metadatatest.Status{{Name: "REVOKED"}}
@@ -148,7 +150,7 @@ func TestAttested(t *testing.T) {
 		p.Wait("document.querySelector('main')?.dataset.panel === 'closed'") // nothing weaker could add another one
 		p.says("main", "Your passkey is not accepted now", "Please try again later")
 		p.unreachable(t)
-		series := g.scrape()
+		series := scrape(g)
 		if series["stepgate_metadata_in_force"] != 1 || series["stepgate_metadata_number"] != float64(m.number) || series[`stepgate_metadata_loads_total{result="untrusted"}`] == 0 {
 			t.Errorf("metrics: %v", series)
 		}
@@ -167,7 +169,7 @@ func (p *person) unreachable(t *testing.T) {
 	if answer.Status != http.StatusConflict || !bytes.Contains(answer.Body, []byte(`"level_unreachable"`)) {
 		t.Errorf("a step-up began: %d %s", answer.Status, answer.Body)
 	}
-	p.g.upstream.untouched()
+	p.g.Upstream.Untouched()
 }
 
 // again opens the vault once the person has logged out, and the tab forgot that it has just been there.
@@ -187,30 +189,30 @@ func (p *person) maker(t *testing.T) *x509.Certificate {
 	sent := browsertest.Eval[string](p.Tab, `Object.keys(localStorage).find((key) => key.startsWith("test.secret attestationObject "))`)
 	_, text, _ := strings.Cut(strings.TrimPrefix(sent, "test.secret "), " ")
 	raw, err := base64.RawURLEncoding.DecodeString(text)
-	must(t, err)
+	gatewaytest.Must(t, err)
 	var object struct {
 		Format    string `cbor:"fmt"`
 		Statement struct {
 			X5C [][]byte `cbor:"x5c"`
 		} `cbor:"attStmt"`
 	}
-	must(t, cbor.Unmarshal(raw, &object))
+	gatewaytest.Must(t, cbor.Unmarshal(raw, &object))
 	if object.Format != "packed" || len(object.Statement.X5C) == 0 {
 		t.Fatalf("the browser sent attestation %q with %d certificates", object.Format, len(object.Statement.X5C))
 	}
 	leaf, err := x509.ParseCertificate(object.Statement.X5C[0])
-	must(t, err)
+	gatewaytest.Must(t, err)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	gatewaytest.Must(t, err)
 	root := &x509.Certificate{
 		SerialNumber: big.NewInt(1), RawSubject: leaf.RawIssuer, NotBefore: leaf.NotBefore.AddDate(-1, 0, 0), NotAfter: leaf.NotAfter.AddDate(1, 0, 0),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 		DNSNames: []string{"chromium.test"}, // else crypto/x509 takes it for the leaf, which has the same name and key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, root, &x509.Certificate{RawSubject: leaf.RawIssuer}, leaf.PublicKey, key)
-	must(t, err)
+	gatewaytest.Must(t, err)
 	made, err := x509.ParseCertificate(der)
-	must(t, err)
+	gatewaytest.Must(t, err)
 	return made
 }
 
@@ -219,70 +221,70 @@ func (p *person) maker(t *testing.T) *x509.Certificate {
 func TestMetadataAndReloads(t *testing.T) {
 	t.Parallel()
 	const rules = attestedVault + "\nprotect /keys/* {\n level device_bound\n}"
-	g, acme := prepare(t), authtest.NewMaker("Acme")
+	g, acme := gatewaytest.Prepare(t), authtest.NewMaker("Acme")
 	m := newMDS(g)
 	m.number = 1
 	m.put(m.signer, metadatatest.Model{AAGUID: [16]byte{0xac}, Roots: []*x509.Certificate{acme.Root()}})
-	g.configure(headerConsole(attestation, rules))
-	g.run()
-	g.logs(`"number":1,`)
-	c := newClient(t, g, "alice")
-	c.key = authtest.New(authtest.Config{Attestation: authtest.Certified, Maker: acme, AAGUID: [16]byte{0xac}, Counts: true})
-	must(t, c.register("key"))
+	g.Configure(gatewaytest.HeaderConsole(attestation, rules))
+	g.Run()
+	logs(g, `"number":1,`)
+	c := gatewaytest.NewClient(t, g, "alice")
+	c.Key = authtest.New(authtest.Config{Attestation: authtest.Certified, Maker: acme, AAGUID: [16]byte{0xac}, Counts: true})
+	gatewaytest.Must(t, c.Register("key"))
 	reload := func(caddyfile string, flags ...string) error {
 		t.Helper()
-		err := g.reload(caddyfile, flags...)
-		c.http.CloseIdleConnections() // to the servers of before, which go away
+		err := g.Reload(caddyfile, flags...)
+		c.HTTP.CloseIdleConnections() // to the servers of before, which go away
 		return err
 	}
 	steps := func(path, level string) {
 		t.Helper()
-		answer, err := c.stepUp(path)
-		must(t, err)
-		if !bytes.Contains(answer.body, []byte(`"level":"`+level+`"`)) {
-			t.Errorf("%s: %s", path, answer.body)
+		answer, err := c.StepUp(path)
+		gatewaytest.Must(t, err)
+		if !bytes.Contains(answer.Body, []byte(`"level":"`+level+`"`)) {
+			t.Errorf("%s: %s", path, answer.Body)
 		}
 	}
 	steps("/vault/root", "attested")
 
-	must(t, reload(headerConsole(attestation, rules), "--force"))
+	gatewaytest.Must(t, reload(gatewaytest.HeaderConsole(attestation, rules), "--force"))
 	steps("/vault/root", "attested") // at once, without anything being loaded
-	if loads := strings.Count(g.log.text(), "authenticator metadata loaded"); loads != 1 {
+	if loads := strings.Count(g.Log.Text(), "authenticator metadata loaded"); loads != 1 {
 		t.Errorf("loaded %d times", loads)
 	}
-	if err := reload(headerConsole("", rules)); err == nil || !strings.Contains(err.Error(), "add `attestation` to the global option stepgate") {
+	if err := reload(gatewaytest.HeaderConsole("", rules)); err == nil || !strings.Contains(err.Error(), "add `attestation` to the global option stepgate") {
 		t.Errorf("a level that nothing reaches was loaded: %v", err)
 	}
 	steps("/vault/root", "attested") // the configuration before is in force
 
 	nobody := "attestation {\n metadata https://localhost:1/mds.jwt\n}"
-	must(t, reload(headerConsole(nobody, rules)))
-	g.logs(`"from":"https://localhost:1/mds.jwt","result":"unreachable"`)
-	must(t, c.post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).refused(http.StatusConflict, "level_unreachable"))
+	gatewaytest.Must(t, reload(gatewaytest.HeaderConsole(nobody, rules)))
+	logs(g, `"from":"https://localhost:1/mds.jwt","result":"unreachable"`)
+	gatewaytest.Must(t, c.Post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).Refused(http.StatusConflict, "level_unreachable"))
 	steps("/keys/1", "device_bound")
-	if series := g.scrape(); series["stepgate_metadata_in_force"] != 0 || series[`stepgate_metadata_loads_total{result="unreachable"}`] == 0 {
+	if series := scrape(g); series["stepgate_metadata_in_force"] != 0 || series[`stepgate_metadata_loads_total{result="unreachable"}`] == 0 {
 		t.Errorf("metrics: %v", series)
 	}
-	g.stop()
-	g.run() // with nobody there
-	c.http.CloseIdleConnections()
-	must(t, c.post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).refused(http.StatusConflict, "level_unreachable"))
+	g.Stop()
+	g.Run() // with nobody there
+	c.HTTP.CloseIdleConnections()
+	gatewaytest.Must(t, c.Post("/.stepgate/challenge/options", map[string]any{"return_to": "/vault/root"}).Refused(http.StatusConflict, "level_unreachable"))
 	steps("/keys/1", "device_bound")
 	for _, action := range []string{"add", "remove"} { // nor does the outage let anything weaker than the record says
 		id := ""
 		if action == "remove" {
-			ids, err := c.passkeys()
-			must(t, err)
+			ids, err := c.Passkeys()
+			gatewaytest.Must(t, err)
 			id = ids["key"]
 		}
 		body := map[string]any{"action": action}
 		if id != "" {
 			body["id"] = id
 		}
-		must(t, c.post("/.stepgate/passkeys/authorize/options", body).refused(http.StatusConflict, "level_unreachable"))
+		gatewaytest.Must(t, c.Post("/.stepgate/passkeys/authorize/options", body).Refused(http.StatusConflict, "level_unreachable"))
 	}
 
-	must(t, reload(headerConsole(attestation, rules)))
-	g.logsAgain("authenticator metadata loaded", 2)
+	gatewaytest.Must(t, reload(gatewaytest.HeaderConsole(attestation, rules)))
+	logsAgain(g, "authenticator metadata loaded", 2)
 	steps("/keys/1", "attested")
 }

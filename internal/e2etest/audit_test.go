@@ -5,24 +5,26 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 )
 
 // The line about a passkey that may have been copied says which one: that is what an administrator needs to know.
 func TestAuditNamesTheCopiedPasskey(t *testing.T) {
 	t.Parallel()
-	g := start(t, headerConsole("", ""))
-	c := newClient(t, g, "carol")
-	must(t, c.register("Key"))
-	if answer, err := c.stepUp("/"); err != nil || answer.status != 200 {
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
+	c := gatewaytest.NewClient(t, g, "carol")
+	gatewaytest.Must(t, c.Register("Key"))
+	if answer, err := c.StepUp("/"); err != nil || answer.Status != 200 {
 		t.Fatal(err, answer)
 	}
-	answer, err := c.stepUp("/", authtest.SignCount(1))
-	must(t, err)
-	if got := problemIn(t, answer.body); answer.status != 403 || got.Code != "counter_regressed" {
-		t.Errorf("a copy got %d %+v", answer.status, got)
+	answer, err := c.StepUp("/", authtest.SignCount(1))
+	gatewaytest.Must(t, err)
+	if got := gatewaytest.ProblemIn(t, answer.Body); answer.Status != 403 || got.Code != "counter_regressed" {
+		t.Errorf("a copy got %d %+v", answer.Status, got)
 	}
-	if e := g.audited("clone_suspected", "counter_regressed"); e.Passkey == "" {
+	if e := g.Audited("clone_suspected", "counter_regressed"); e.Passkey == "" {
 		t.Errorf("audited without the passkey: %+v", e)
 	}
 }
@@ -31,18 +33,18 @@ func TestAuditNamesTheCopiedPasskey(t *testing.T) {
 // neither.
 func TestLogLinesNameNoMemberTwice(t *testing.T) {
 	t.Parallel()
-	g := start(t, headerConsole("", ""))
-	c := newClient(t, g, "carol")
-	c.get("/a")
-	must(t, c.register("Key"))
-	if answer, err := c.stepUp("/a"); err != nil || answer.status != 200 {
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
+	c := gatewaytest.NewClient(t, g, "carol")
+	c.Get("/a")
+	gatewaytest.Must(t, c.Register("Key"))
+	if answer, err := c.StepUp("/a"); err != nil || answer.Status != 200 {
 		t.Fatal(err, answer)
 	}
-	c.get("/a")
-	g.audited("ceremony_finished", "")
-	g.log.mu.Lock()
-	defer g.log.mu.Unlock()
-	for _, line := range g.log.lines {
+	c.Get("/a")
+	g.Audited("ceremony_finished", "")
+	g.Log.Mu.Lock()
+	defer g.Log.Mu.Unlock()
+	for _, line := range g.Log.Lines {
 		if name := twice([]byte(line)); name != "" {
 			t.Errorf("%q is there twice: %s", name, line)
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
 
@@ -15,7 +17,7 @@ import (
 func deployed(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(browsertest.RepositoryRoot(t), "deploy", "dynamodb", name))
-	must(t, err)
+	gatewaytest.Must(t, err)
 	return string(text)
 }
 
@@ -23,42 +25,42 @@ func deployed(t *testing.T, name string) string {
 // that sends each request to the other gateway, and a person in a browser who notices nothing of it.
 func TestDeployed(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 2)
+	f := gatewaytest.NewFleet(t, 2)
 	var addresses []string
-	for _, g := range f.gateways {
-		must(t, os.WriteFile(filepath.Join(g.folder, "Caddyfile"), []byte(deployed(t, "Caddyfile")), 0o600)) // as it is
-		g.environment = append(g.environment,
-			fmt.Sprintf("STEPGATE_PORT=%d", g.port), fmt.Sprintf("STEPGATE_ADMIN=localhost:%d", g.admin), "STEPGATE_ORIGIN="+f.balancer.url,
-			"DYNAMODB_ENDPOINT="+f.endpoint, fmt.Sprintf("UPSTREAM_PORT=%d", freePort(t)))
-		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", g.port))
+	for _, g := range f.Gateways {
+		gatewaytest.Must(t, os.WriteFile(filepath.Join(g.Folder, "Caddyfile"), []byte(deployed(t, "Caddyfile")), 0o600)) // as it is
+		g.Environment = append(g.Environment,
+			fmt.Sprintf("STEPGATE_PORT=%d", g.Port), fmt.Sprintf("STEPGATE_ADMIN=localhost:%d", g.Admin), "STEPGATE_ORIGIN="+f.Balancer.URL,
+			"DYNAMODB_ENDPOINT="+f.Endpoint, fmt.Sprintf("UPSTREAM_PORT=%d", gatewaytest.FreePort(t)))
+		addresses = append(addresses, fmt.Sprintf("127.0.0.1:%d", g.Port))
 	}
-	if out, code := f.gateways[0].call("run", "--config", "Caddyfile"); code == 0 || !strings.Contains(out, "stepgate tables create") {
+	if out, code := f.Gateways[0].Call("run", "--config", "Caddyfile"); code == 0 || !strings.Contains(out, "stepgate tables create") {
 		t.Errorf("without the tables: %d %s", code, out)
 	}
 	for _, want := range []string{"creating", "exists"} { // it can be repeated
-		out, code := f.gateways[0].call("tables", "create", "--config", "Caddyfile")
+		out, code := f.Gateways[0].Call("tables", "create", "--config", "Caddyfile")
 		if code != 0 || !strings.Contains(out, "StepgatePasskeys: "+want) || !strings.Contains(out, "StepgateChallenges: "+want) {
 			t.Fatalf("tables create: %d %s", code, out)
 		}
 	}
-	if out, code := f.gateways[0].call("tables", "check", "--config", "Caddyfile"); code != 0 {
+	if out, code := f.Gateways[0].Call("tables", "check", "--config", "Caddyfile"); code != 0 {
 		t.Errorf("tables check: %d %s", code, out)
 	}
-	for _, g := range f.gateways {
-		g.run()
+	for _, g := range f.Gateways {
+		g.Run()
 	}
-	must(t, os.WriteFile(filepath.Join(f.balancer.folder, "Caddyfile"), []byte(deployed(t, "balancer.Caddyfile")), 0o600))
-	f.balancer.environment = []string{fmt.Sprintf("BALANCER_PORT=%d", f.balancer.port), "GATEWAYS=" + strings.Join(addresses, " ")}
-	f.balancer.run()
+	gatewaytest.Must(t, os.WriteFile(filepath.Join(f.Balancer.Folder, "Caddyfile"), []byte(deployed(t, "balancer.Caddyfile")), 0o600))
+	f.Balancer.Environment = []string{fmt.Sprintf("BALANCER_PORT=%d", f.Balancer.Port), "GATEWAYS=" + strings.Join(addresses, " ")}
+	f.Balancer.Run()
 
-	p := f.balancer.visit("alice", options{})
+	p := visit(f.Balancer, "alice", options{})
 	p.enrol("/admin/")
 	p.says("body", "X-Stepgate-User:    alice", "X-Stepgate-Level:   device_bound")
 	p.open("/.stepgate/passkeys")
 	p.says("main", "Registered 1 of 10")
 
 	// One gateway is stopped: nobody notices.
-	f.gateways[0].stop()
+	f.Gateways[0].Stop()
 	for range 3 {
 		p.open("/admin/users")
 		p.says("body", "GET /admin/users", "X-Stepgate-User:    alice")
@@ -87,10 +89,10 @@ func TestComposeFile(t *testing.T) {
 // The folder's Caddyfiles are formatted.
 func TestDeployedIsFormatted(t *testing.T) {
 	t.Parallel()
-	g := prepare(t)
+	g := gatewaytest.Prepare(t)
 	for _, name := range []string{"Caddyfile", "balancer.Caddyfile"} {
-		must(t, os.WriteFile(filepath.Join(g.folder, name), []byte(deployed(t, name)), 0o600))
-		if out, code := g.call("fmt", "--diff", name); code != 0 || strings.Contains(out, "\n+") || strings.Contains(out, "\n-") {
+		gatewaytest.Must(t, os.WriteFile(filepath.Join(g.Folder, name), []byte(deployed(t, name)), 0o600))
+		if out, code := g.Call("fmt", "--diff", name); code != 0 || strings.Contains(out, "\n+") || strings.Contains(out, "\n-") {
 			t.Errorf("fmt of %s: %d\n%s", name, code, out)
 		}
 	}

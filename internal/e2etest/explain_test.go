@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
 
@@ -30,10 +32,10 @@ type answerOf struct {
 // What explain says a browser and an API client get is what the gateway answers.
 func TestExplainHoldsTrue(t *testing.T) {
 	t.Parallel()
-	g := prepare(t)
-	other := freePort(t)
-	must(t, os.MkdirAll(filepath.Join(g.folder, "files"), 0o700))
-	g.configure(globals("") + strings.ReplaceAll(`http://localhost:$PORT, http://other.localhost:$PORT {
+	g := gatewaytest.Prepare(t)
+	other := gatewaytest.FreePort(t)
+	gatewaytest.Must(t, os.MkdirAll(filepath.Join(g.Folder, "files"), 0o700))
+	g.Configure(gatewaytest.Globals("") + strings.ReplaceAll(`http://localhost:$PORT, http://other.localhost:$PORT {
 	handle /free/* {
 		respond "free" 203
 	}
@@ -69,8 +71,8 @@ http://localhost:$OTHER {
 	reverse_proxy $UPSTREAM
 }
 `, "$OTHER", fmt.Sprint(other)))
-	g.run()
-	hosts := map[string]string{"": g.url, "other": strings.Replace(g.url, "localhost", "other.localhost", 1), "second": fmt.Sprintf("http://localhost:%d", other)}
+	g.Run()
+	hosts := map[string]string{"": g.URL, "other": strings.Replace(g.URL, "localhost", "other.localhost", 1), "second": fmt.Sprintf("http://localhost:%d", other)}
 	for _, row := range []struct{ method, host, path, result string }{
 		{"GET", "", "/", "step_up"}, {"HEAD", "", "/x?y=1", "step_up"}, {"POST", "", "/x", "step_up"}, {"DELETE", "", "/x", "step_up"},
 		{"GET", "", "/keys", "step_up"}, {"GET", "", "/KEYS/1", "step_up"}, {"GET", "", "/short", "step_up"}, {"GET", "", "/strip/keys/1", "step_up"},
@@ -86,13 +88,13 @@ http://localhost:$OTHER {
 		{"GET", "second", "/x", "passes"}, {"GET", "second", "/a//b", "refused"}, {"GET", "second", "/.stepgate/challenge", "refused"},
 	} {
 		name := row.method + " " + row.host + row.path
-		out, err := g.command("explain", row.method, hosts[row.host]+row.path, "--json").Output()
+		out, err := g.Command("explain", row.method, hosts[row.host]+row.path, "--json").Output()
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		var says predicted
-		must(t, json.Unmarshal(out, &says))
+		gatewaytest.Must(t, json.Unmarshal(out, &says))
 		if len(says.Cases) != 1 || says.Cases[0].SignedIn.API.Result != row.result {
 			t.Errorf("%s: explained as %s", name, out)
 			continue
@@ -106,11 +108,11 @@ http://localhost:$OTHER {
 			user string
 			want pair
 		}{{"Alice", c.SignedIn}, {"", *c.Nobody}} {
-			browser := g.plain(t, row.method, hosts[row.host], row.path, who.user, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html")
-			api := g.plain(t, row.method, hosts[row.host], row.path, who.user, "Accept", "application/json")
+			browser := plain(g, t, row.method, hosts[row.host], row.path, who.user, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Accept", "text/html")
+			api := plain(g, t, row.method, hosts[row.host], row.path, who.user, "Accept", "application/json")
 			for kind, held := range map[string]struct {
 				want answerOf
-				got  reply
+				got  gatewaytest.Reply
 			}{"browser": {who.want.Browser, browser}, "API client": {who.want.API, api}} {
 				if problem := held.want.differs(held.got, row.method); problem != "" {
 					t.Errorf("%s, %q, %s: %s; explained as %+v", name, who.user, kind, problem, held.want)
@@ -121,38 +123,38 @@ http://localhost:$OTHER {
 }
 
 // plain sends a request as it is written, without following or cleaning anything.
-func (g *gateway) plain(t *testing.T, method, origin, path, user string, headers ...string) reply {
+func plain(g *gatewaytest.Gateway, t *testing.T, method, origin, path, user string, headers ...string) gatewaytest.Reply {
 	t.Helper()
-	c := newClient(t, g, user)
-	if port := origin[strings.LastIndex(origin, ":")+1:]; port != fmt.Sprint(g.port) {
-		c.http.Transport = http.DefaultTransport // another port of the same gateway
+	c := gatewaytest.NewClient(t, g, user)
+	if port := origin[strings.LastIndex(origin, ":")+1:]; port != fmt.Sprint(g.Port) {
+		c.HTTP.Transport = http.DefaultTransport // another port of the same gateway
 	}
-	c.origin = origin
-	answer, err := c.send(method, path, nil, headers...)
-	must(t, err)
+	c.Origin = origin
+	answer, err := c.Send(method, path, nil, headers...)
+	gatewaytest.Must(t, err)
 	return answer
 }
 
 // differs says how an answer is not the one that was explained.
-func (want answerOf) differs(got reply, method string) string {
-	reached := got.header.Get("Content-Type") == "application/json" && strings.Contains(string(got.body), `"Target"`) || strings.Contains(string(got.body), "<h1>Console</h1>")
+func (want answerOf) differs(got gatewaytest.Reply, method string) string {
+	reached := got.Header.Get("Content-Type") == "application/json" && strings.Contains(string(got.Body), `"Target"`) || strings.Contains(string(got.Body), "<h1>Console</h1>")
 	if want.Result == "passes" {
-		if got.status != 200 || !reached && method != http.MethodHead {
-			return fmt.Sprintf("it got %d and not the upstream", got.status)
+		if got.Status != 200 || !reached && method != http.MethodHead {
+			return fmt.Sprintf("it got %d and not the upstream", got.Status)
 		}
 		return ""
 	}
 	switch {
 	case reached:
 		return "it reached the upstream"
-	case got.status != want.Status:
-		return fmt.Sprintf("it got %d", got.status)
-	case want.Code != "" && method != http.MethodHead && !strings.Contains(string(got.body), want.Code):
-		return fmt.Sprintf("it got another code: %s", got.body)
-	case want.Reason != "" && method != http.MethodHead && !strings.Contains(string(got.body), want.Reason):
-		return fmt.Sprintf("it got another reason: %s", got.body)
-	case want.Location != "" && !strings.HasPrefix(got.header.Get("Location"), want.Location):
-		return "it was sent to " + got.header.Get("Location")
+	case got.Status != want.Status:
+		return fmt.Sprintf("it got %d", got.Status)
+	case want.Code != "" && method != http.MethodHead && !strings.Contains(string(got.Body), want.Code):
+		return fmt.Sprintf("it got another code: %s", got.Body)
+	case want.Reason != "" && method != http.MethodHead && !strings.Contains(string(got.Body), want.Reason):
+		return fmt.Sprintf("it got another reason: %s", got.Body)
+	case want.Location != "" && !strings.HasPrefix(got.Header.Get("Location"), want.Location):
+		return "it was sent to " + got.Header.Get("Location")
 	}
 	return ""
 }
@@ -160,17 +162,17 @@ func (want answerOf) differs(got reply, method string) string {
 // Both commands run on the example beside the gateway that runs it, and leave nothing behind.
 func TestExplainAndCheckExample(t *testing.T) {
 	t.Parallel()
-	g := prepare(t)
+	g := gatewaytest.Prepare(t)
 	literal := filepath.Join(browsertest.RepositoryRoot(t), "Caddyfile.example")
-	out, code := g.call("check", "--config", literal, "--adapter", "caddyfile")
+	out, code := g.Call("check", "--config", literal, "--adapter", "caddyfile")
 	if code != 0 || !strings.Contains(out, "0 dangers, 0 warnings, 1 note") {
 		t.Errorf("check: %d\n%s", code, out)
 	}
-	out, code = g.call("explain", "GET", "/admin/", "--as", "alice", "--config", literal, "--adapter", "caddyfile")
+	out, code = g.Call("explain", "GET", "/admin/", "--as", "alice", "--config", literal, "--adapter", "caddyfile")
 	if code != 0 || !strings.Contains(out, "3: protect /admin/* { … } ("+literal+":") || !strings.Contains(out, "303 to /.stepgate/challenge") {
 		t.Errorf("explain: %d\n%s", code, out)
 	}
-	if entries, _ := os.ReadDir(g.folder); len(entries) != 0 {
+	if entries, _ := os.ReadDir(g.Folder); len(entries) != 0 {
 		t.Errorf("they left %v", entries)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
@@ -15,21 +17,21 @@ import (
 // who has two passkeys. "…" stands for anything.
 func TestHelpDeskCommands(t *testing.T) {
 	t.Parallel()
-	g := start(t, headerConsole("", ""))
-	alice := newClient(t, g, "alice@example.com")
-	alice.key = authtest.New(authtest.Config{Counts: true})
-	must(t, alice.register("Laptop"))
-	answer, err := alice.stepUp("/keys")
-	must(t, err)
-	must(t, answer.expect(200))
-	authorization, err := alice.authorize("add", "")
-	must(t, err)
-	body, err := alice.beginRegistration(authtest.New(authtest.Config{}), "Old phone", authorization)
-	must(t, err)
-	_, err = alice.step("POST", account, body, 201)
-	must(t, err)
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
+	alice := gatewaytest.NewClient(t, g, "alice@example.com")
+	alice.Key = authtest.New(authtest.Config{Counts: true})
+	gatewaytest.Must(t, alice.Register("Laptop"))
+	answer, err := alice.StepUp("/keys")
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Expect(200))
+	authorization, err := alice.Authorize("add", "")
+	gatewaytest.Must(t, err)
+	body, err := alice.BeginRegistration(authtest.New(authtest.Config{}), "Old phone", authorization)
+	gatewaytest.Must(t, err)
+	_, err = alice.Step("POST", gatewaytest.Account, body, 201)
+	gatewaytest.Must(t, err)
 	var phone string
-	for _, p := range g.users()["alice@example.com"].Passkeys {
+	for _, p := range listUsers(g)["alice@example.com"].Passkeys {
 		if p.Name == "Old phone" {
 			phone = p.ID
 		}
@@ -40,10 +42,10 @@ func TestHelpDeskCommands(t *testing.T) {
 	}
 	for _, shown := range sessions {
 		arguments := strings.Fields(strings.ReplaceAll(shown.command, " ID", " "+phone))
-		out, _ := g.administer(0, arguments[1:]...)
+		out, _ := administer(g, 0, arguments[1:]...)
 		if arguments[1] == "invite" {
 			for _, code := range regexp.MustCompile(`[A-Z2-7]{4}(-[A-Z2-7]{4}){4,}`).FindAllString(out, -1) {
-				g.log.secret("invitation", code)
+				g.Log.Secret("invitation", code)
 			}
 		}
 		pattern := strings.ReplaceAll(regexp.QuoteMeta(spaced(shown.prints)), "…", ".+")
@@ -63,7 +65,7 @@ type shown struct{ command, prints string }
 func consoles(t *testing.T, document string) (list []shown) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(browsertest.RepositoryRoot(t), document))
-	must(t, err)
+	gatewaytest.Must(t, err)
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		command, prints, _ := strings.Cut(strings.TrimSpace(block[1]), "\n")
 		list = append(list, shown{strings.TrimPrefix(command, "$ "), prints})

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
 
@@ -25,7 +27,7 @@ const family = `{
 	}
 }
 (console) {
-	` + ownCertificate + `
+	` + gatewaytest.OwnCertificate + `
 	log
 	basic_auth {
 		alice $2a$10$8e6FiRGYdlqGBwvSorcmIOTfaiIoTSxfV9Vg4kJsL4CljWny8qNE2
@@ -47,13 +49,13 @@ other.example.test {
 `
 
 // familyBrowser starts the gateway, and a browser in which the hosts lead to it.
-func familyBrowser(t *testing.T) (*gateway, *browsertest.Browser) {
+func familyBrowser(t *testing.T) (*gatewaytest.Gateway, *browsertest.Browser) {
 	t.Helper()
-	g := prepare(t)
-	g.url = "https://console.example.test"
-	g.configure(strings.ReplaceAll(family, "$HTTP", fmt.Sprint(freePort(t))))
-	g.run()
-	return g, browsertest.Start(t, browsertest.Options{Hosts: map[string]string{"*.example.test:443": fmt.Sprintf("127.0.0.1:%d", g.port)}})
+	g := gatewaytest.Prepare(t)
+	g.URL = "https://console.example.test"
+	g.Configure(strings.ReplaceAll(family, "$HTTP", fmt.Sprint(gatewaytest.FreePort(t))))
+	g.Run()
+	return g, browsertest.Start(t, browsertest.Options{Hosts: map[string]string{"*.example.test:443": fmt.Sprintf("127.0.0.1:%d", g.Port)}})
 }
 
 // One passkey serves the hosts of a relying party; a step-up on one does not open the other.
@@ -67,46 +69,46 @@ func TestHostsOfOneRelyingParty(t *testing.T) {
 	p.press()
 	p.keeps()
 	p.at("/keys?x=1")
-	if e := g.audited("ceremony_finished", ""); e.Host != "console.example.test" {
+	if e := g.Audited("ceremony_finished", ""); e.Host != "console.example.test" {
 		t.Errorf("audited %+v", e)
 	}
 	if c := p.cookies(); c["__Host-stepgate"] == "" || c["__Host-stepgate-ceremony"] == "" || len(c) != 2 {
 		t.Errorf("cookies: %v", c)
 	}
 	p.confide()
-	if r := g.upstream.one(); r.Host != "console.example.test" || r.Header.Get("Cookie") != "" {
+	if r := g.Upstream.One(); r.Host != "console.example.test" || r.Header.Get("Cookie") != "" {
 		t.Errorf("the upstream got %v", r)
 	}
 
 	// The other host: the same passkey, another prompt.
 	p.key.Presence(false)
 	p.Open("https://aws.example.test/keys")
-	if e := g.audited("step_up_required", "grant_missing"); e.Host != "aws.example.test" {
+	if e := g.Audited("step_up_required", "grant_missing"); e.Host != "aws.example.test" {
 		t.Errorf("audited %+v", e)
 	}
 	p.cancel()
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 	p.key.Presence(true)
 	p.press()
 	p.at("/keys")
 	if host := browsertest.Eval[string](p.Tab, "location.host"); host != "aws.example.test" {
 		t.Errorf("ended on %s", host)
 	}
-	if e := g.audited("ceremony_finished", ""); e.Host != "aws.example.test" {
+	if e := g.Audited("ceremony_finished", ""); e.Host != "aws.example.test" {
 		t.Errorf("audited %+v", e)
 	}
-	g.upstream.take()
+	g.Upstream.Take()
 
 	// A grant that is carried from one host to the other by hand is refused as such.
 	mine := p.cookies()["__Host-stepgate"]
-	c := newClient(t, g, "")
-	c.origin = "https://console.example.test"
-	answer := c.get("/keys", "Cookie", "__Host-stepgate="+mine, "Authorization", basic("alice"))
-	if got := problemIn(t, answer.body); answer.status != 401 || got.Code != "step_up_required" || got.Reason != "grant_other_origin" {
-		t.Errorf("with the grant of the other host: %d %+v", answer.status, got)
+	c := gatewaytest.NewClient(t, g, "")
+	c.Origin = "https://console.example.test"
+	answer := c.Get("/keys", "Cookie", "__Host-stepgate="+mine, "Authorization", gatewaytest.Basic("alice"))
+	if got := gatewaytest.ProblemIn(t, answer.Body); answer.Status != 401 || got.Code != "step_up_required" || got.Reason != "grant_other_origin" {
+		t.Errorf("with the grant of the other host: %d %+v", answer.Status, got)
 	}
-	g.audited("step_up_required", "grant_other_origin")
-	g.upstream.untouched()
+	g.Audited("step_up_required", "grant_other_origin")
+	g.Upstream.Untouched()
 }
 
 // A host that is not among the origins: a page that tells an administrator what to do. Open routes work.
@@ -116,17 +118,17 @@ func TestHostThatIsNotConfigured(t *testing.T) {
 	p := newPerson(g, t, browser.Tab(t), "alice", options{})
 	p.Open("https://other.example.test/open")
 	p.at("/open")
-	g.upstream.take()
+	g.Upstream.Take()
 	p.Open("https://other.example.test/keys")
 	p.says("main", "This host is not set up", "Code for support: origin_unknown",
 		"origins https://console.example.test https://aws.example.test https://other.example.test") // the very line to write
-	if e := g.audited("request_refused", "origin_unknown"); e.Host != "other.example.test" {
+	if e := g.Audited("request_refused", "origin_unknown"); e.Host != "other.example.test" {
 		t.Errorf("audited %+v", e)
 	}
 	answer := p.fetch("/keys", "{}")
-	if got := problemIn(t, answer.Body); answer.Status != 421 || got.Code != "origin_unknown" {
+	if got := gatewaytest.ProblemIn(t, answer.Body); answer.Status != 421 || got.Code != "origin_unknown" {
 		t.Errorf("a script got %d %+v", answer.Status, got)
 	}
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 	p.look("refusal-origin-unknown")
 }

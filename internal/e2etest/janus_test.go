@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/fxamacker/cbor/v2"
 
 	"github.com/stepgate/stepgate/internal/authtest"
@@ -19,7 +21,7 @@ import (
 
 // janusTable is a table of passkeys as Janus makes it, in the DynamoDB Local that all tests share.
 type janusTable struct {
-	*tables
+	*gatewaytest.Tables
 	name string
 	rows int
 }
@@ -33,9 +35,9 @@ func number(value string) typed { return typed{"N": value} }
 func newJanusTable(t testing.TB) *janusTable {
 	t.Helper()
 	name := "Passkeys-janus-" + rand.Text()[:12]
-	j := &janusTable{tables: &tables{t: t, endpoint: local(t)}, name: name}
+	j := &janusTable{Tables: &gatewaytest.Tables{T: t, Endpoint: gatewaytest.Local(t)}, name: name}
 	type m = map[string]any
-	j.call("CreateTable", m{
+	j.Call("CreateTable", m{
 		"TableName": name, "ProvisionedThroughput": m{"ReadCapacityUnits": 15, "WriteCapacityUnits": 15},
 		"KeySchema":            []m{{"AttributeName": "username", "KeyType": "HASH"}, {"AttributeName": "credentialId", "KeyType": "RANGE"}},
 		"AttributeDefinitions": []m{{"AttributeName": "username", "AttributeType": "S"}, {"AttributeName": "credentialId", "AttributeType": "S"}},
@@ -44,15 +46,15 @@ func newJanusTable(t testing.TB) *janusTable {
 }
 
 func (j *janusTable) put(row map[string]typed) {
-	j.t.Helper()
+	j.T.Helper()
 	j.rows++
-	j.call("PutItem", map[string]any{"TableName": j.name, "Item": row})
+	j.Call("PutItem", map[string]any{"TableName": j.name, "Item": row})
 }
 
 // register lets an authenticator make a passkey with the options that Janus gives, and writes the row that Janus does, after
 // the changes.
 func (j *janusTable) register(user, name string, key *authtest.Authenticator, changes ...func(map[string]typed)) (id string) {
-	j.t.Helper()
+	j.T.Helper()
 	type m = map[string]any
 	options, err := json.Marshal(m{"publicKey": m{
 		"rp": m{"id": "localhost", "name": "Janus-Test"}, "challenge": encoded([]byte("sixteen bytes ok")),
@@ -61,20 +63,20 @@ func (j *janusTable) register(user, name string, key *authtest.Authenticator, ch
 		"authenticatorSelection": m{"residentKey": "discouraged", "requireResidentKey": false, "userVerification": "required"},
 		"attestation":            "direct",
 	}})
-	must(j.t, err)
+	gatewaytest.Must(j.T, err)
 	reply, err := key.Register(options, "http://localhost")
-	must(j.t, err)
+	gatewaytest.Must(j.T, err)
 	var credential struct {
 		ID       string
 		Response struct{ AttestationObject string }
 	}
-	must(j.t, json.Unmarshal(reply, &credential))
+	gatewaytest.Must(j.T, json.Unmarshal(reply, &credential))
 	var object struct {
 		AuthData []byte `cbor:"authData"`
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(credential.Response.AttestationObject)
-	must(j.t, err)
-	must(j.t, cbor.Unmarshal(raw, &object))
+	gatewaytest.Must(j.T, err)
+	gatewaytest.Must(j.T, cbor.Unmarshal(raw, &object))
 	attested := object.AuthData[32+1+4:] // RP ID hash, flags, sign count
 	aaguid := fmt.Sprintf("%x", attested[:16])
 	row := map[string]typed{
@@ -97,74 +99,74 @@ func changed(name string, value typed) func(map[string]typed) {
 }
 
 // items counts what a table holds.
-func (d *tables) items(table string) int {
-	d.t.Helper()
+func items(d *gatewaytest.Tables, table string) int {
+	d.T.Helper()
 	var answer struct{ Count int }
-	must(d.t, json.Unmarshal(d.call("Scan", map[string]any{"TableName": table, "ConsistentRead": true}), &answer))
+	gatewaytest.Must(d.T, json.Unmarshal(d.Call("Scan", map[string]any{"TableName": table, "ConsistentRead": true}), &answer))
 	return answer.Count
 }
 
 // newcomer is a gateway that does not run yet, for people who come from Janus.
 type newcomer struct {
-	*gateway
+	*gatewaytest.Gateway
 	janus   *janusTable
-	tables  *tables          // nil on a file
-	between *faulttest.Proxy // what stands before DynamoDB, for Janus's table and ours
+	tables  *gatewaytest.Tables // nil on a file
+	between *faulttest.Proxy    // what stands before DynamoDB, for Janus's table and ours
 }
 
-func newNewcomer(t *testing.T, on store) *newcomer {
+func newNewcomer(t *testing.T, on gatewaytest.Store) *newcomer {
 	t.Helper()
-	n := &newcomer{gateway: prepare(t), janus: newJanusTable(t), between: faulttest.New(t, local(t))}
-	if on == onDynamoDB {
-		n.tables = newTables(t)
-		n.uses(n.tables, n.between.URL, newKey(n.gateway))
+	n := &newcomer{Gateway: gatewaytest.Prepare(t), janus: newJanusTable(t), between: faulttest.New(t, gatewaytest.Local(t))}
+	if on == gatewaytest.OnDynamoDB {
+		n.tables = gatewaytest.NewTables(t)
+		n.Uses(n.tables, n.between.URL, gatewaytest.NewKey(n.Gateway))
 	} else {
-		n.environment = []string{"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=" + secretAccessKey, "AWS_EC2_METADATA_DISABLED=true"}
+		n.Environment = []string{"AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=" + gatewaytest.SecretAccessKey, "AWS_EC2_METADATA_DISABLED=true"}
 	}
-	n.configure(headerConsole("", vault))
+	n.Configure(gatewaytest.HeaderConsole("", vault))
 	return n
 }
 
 func (n *newcomer) flags(more ...string) []string {
 	return append([]string{
-		"import", "--config", "Caddyfile", "--from", "janus", "--table", n.janus.name, "--region", region, "--endpoint", n.between.URL,
+		"import", "--config", "Caddyfile", "--from", "janus", "--table", n.janus.name, "--region", gatewaytest.Region, "--endpoint", n.between.URL,
 		"--user-suffix", "@example.com",
 	}, more...)
 }
 
 // moves runs the import and holds what it ends with, and what it says.
 func (n *newcomer) moves(code int, want []string, more ...string) string {
-	n.t.Helper()
-	out, got := n.call(n.flags(more...)...)
+	n.T.Helper()
+	out, got := n.Call(n.flags(more...)...)
 	if got != code {
-		n.t.Errorf("%v: exit code %d, want %d:\n%s", more, got, code, out)
+		n.T.Errorf("%v: exit code %d, want %d:\n%s", more, got, code, out)
 	}
 	for _, text := range want {
 		if !strings.Contains(out, text) {
-			n.t.Errorf("%v: does not say %q:\n%s", more, text, out)
+			n.T.Errorf("%v: does not say %q:\n%s", more, text, out)
 		}
 	}
-	if strings.Contains(out, secretAccessKey) {
-		n.t.Errorf("%v: shows a secret:\n%s", more, out)
+	if strings.Contains(out, gatewaytest.SecretAccessKey) {
+		n.T.Errorf("%v: shows a secret:\n%s", more, out)
 	}
 	return out
 }
 
 // unwritten holds that nothing was written.
 func (n *newcomer) unwritten() {
-	n.t.Helper()
+	n.T.Helper()
 	if n.tables != nil {
-		if items := n.tables.items(n.tables.passkeys); items != 0 {
-			n.t.Errorf("%d items were written", items)
+		if items := items(n.tables, n.tables.Passkeys); items != 0 {
+			n.T.Errorf("%d items were written", items)
 		}
-	} else if _, err := os.Stat(filepath.Join(n.folder, "stepgate.db")); err == nil {
-		n.t.Error("a file was written")
+	} else if _, err := os.Stat(filepath.Join(n.Folder, "stepgate.db")); err == nil {
+		n.T.Error("a file was written")
 	}
 }
 
 // People go on with the passkeys that they had at Janus. What those are is learned once, and never where it decides.
 func TestMovingInFromJanus(t *testing.T) {
-	onEachStore(t, func(t *testing.T, on store) {
+	gatewaytest.OnEachStore(t, func(t *testing.T, on gatewaytest.Store) {
 		n := newNewcomer(t, on)
 		bound := authtest.New(authtest.Config{Counts: true})
 		synced := authtest.New(authtest.Config{Synced: true, Algorithm: authtest.EdDSA})
@@ -178,44 +180,44 @@ func TestMovingInFromJanus(t *testing.T) {
 		n.unwritten()
 		n.moves(0, []string{"the passkeys work only if Janus is at the host localhost", "\nimported 3 users, 3 passkeys\n"})
 		n.moves(0, []string{"\nimported 0 users, 0 passkeys; 3 users were there already\n"})
-		if rows := n.janus.items(n.janus.name); rows != 3 {
+		if rows := items(n.janus.Tables, n.janus.name); rows != 3 {
 			t.Errorf("Janus's table has %d rows now", rows)
 		}
 
-		n.run()
-		ada := newClient(t, n.gateway, "ada@example.com")
-		ada.key = bound
+		n.Run()
+		ada := gatewaytest.NewClient(t, n.Gateway, "ada@example.com")
+		ada.Key = bound
 		vaulted := map[string]any{"return_to": "/vault/x"}
-		must(t, ada.post("/.stepgate/challenge/options", vaulted).refused(409, "level_unreachable"))
-		if _, err := ada.beginRegistration(authtest.New(authtest.Config{}), "Another", nil); err == nil || !strings.Contains(err.Error(), "authorization_needed") {
+		gatewaytest.Must(t, ada.Post("/.stepgate/challenge/options", vaulted).Refused(409, "level_unreachable"))
+		if _, err := ada.BeginRegistration(authtest.New(authtest.Config{}), "Another", nil); err == nil || !strings.Contains(err.Error(), "authorization_needed") {
 			t.Errorf("first use is open for somebody who was imported: %v", err)
 		}
-		answer, err := ada.stepUp("/keys")
-		must(t, err)
-		must(t, answer.expect(200))
-		if e := n.audited("ceremony_finished", ""); e.User != ada.user || e.Level != "verified" {
+		answer, err := ada.StepUp("/keys")
+		gatewaytest.Must(t, err)
+		gatewaytest.Must(t, answer.Expect(200))
+		if e := n.Audited("ceremony_finished", ""); e.User != ada.User || e.Level != "verified" {
 			t.Errorf("audited %+v", e)
 		}
-		if e := n.audited("backup_learned", ""); e.User != ada.user || e.Level != "device_bound" || e.Passkey == "" {
+		if e := n.Audited("backup_learned", ""); e.User != ada.User || e.Level != "device_bound" || e.Passkey == "" {
 			t.Errorf("audited %+v", e)
 		}
-		must(t, ada.get("/keys").expect(200))
-		must(t, ada.get("/vault/x").refused(401, "grant_level"))
-		answer, err = ada.stepUp("/vault/x")
-		must(t, err)
-		must(t, answer.expect(200))
-		must(t, ada.get("/vault/x").expect(200))
+		gatewaytest.Must(t, ada.Get("/keys").Expect(200))
+		gatewaytest.Must(t, ada.Get("/vault/x").Refused(401, "grant_level"))
+		answer, err = ada.StepUp("/vault/x")
+		gatewaytest.Must(t, err)
+		gatewaytest.Must(t, answer.Expect(200))
+		gatewaytest.Must(t, ada.Get("/vault/x").Expect(200))
 
-		bob := newClient(t, n.gateway, "bob@example.com")
-		bob.key = synced
-		answer, err = bob.stepUp("/keys")
-		must(t, err)
-		must(t, answer.expect(200))
-		if e := n.audited("backup_learned", ""); e.User != bob.user || e.Level != "verified" {
+		bob := gatewaytest.NewClient(t, n.Gateway, "bob@example.com")
+		bob.Key = synced
+		answer, err = bob.StepUp("/keys")
+		gatewaytest.Must(t, err)
+		gatewaytest.Must(t, answer.Expect(200))
+		if e := n.Audited("backup_learned", ""); e.User != bob.User || e.Level != "verified" {
 			t.Errorf("audited %+v", e)
 		}
-		must(t, bob.post("/.stepgate/challenge/options", vaulted).refused(409, "level_unreachable"))
-		if learned := strings.Count(n.log.text(), `"backup_learned"`); learned != 2 {
+		gatewaytest.Must(t, bob.Post("/.stepgate/challenge/options", vaulted).Refused(409, "level_unreachable"))
+		if learned := strings.Count(n.Log.Text(), `"backup_learned"`); learned != 2 {
 			t.Errorf("%d were learned", learned)
 		}
 	})
@@ -223,7 +225,7 @@ func TestMovingInFromJanus(t *testing.T) {
 
 // Each row that can't be taken is named, with its reason; the others are taken, and a repetition changes nothing.
 func TestJanusRowsLeftOut(t *testing.T) {
-	onEachStore(t, func(t *testing.T, on store) {
+	gatewaytest.OnEachStore(t, func(t *testing.T, on gatewaytest.Store) {
 		n := newNewcomer(t, on)
 		key := func() *authtest.Authenticator { return authtest.New(authtest.Config{}) }
 		n.janus.register("ada", "Laptop", key())
@@ -233,7 +235,7 @@ func TestJanusRowsLeftOut(t *testing.T) {
 		date := n.janus.register("bob", "Key", key(), changed("registrationTime", text("yesterday")))
 		shared := n.janus.register("eve", "Key", key())
 		var row struct{ Item map[string]typed }
-		must(t, json.Unmarshal(n.janus.call("GetItem", map[string]any{
+		gatewaytest.Must(t, json.Unmarshal(n.janus.Call("GetItem", map[string]any{
 			"TableName": n.janus.name, "Key": map[string]typed{"username": text("eve"), "credentialId": text(shared)},
 		}), &row))
 		row.Item["username"] = text("mallory")
@@ -257,7 +259,7 @@ func TestJanusRowsLeftOut(t *testing.T) {
 
 // Nothing is written before the whole table was read, and an import that is broken off goes on when it is run again.
 func TestJanusImportBrokenOff(t *testing.T) {
-	onEachStore(t, func(t *testing.T, on store) {
+	gatewaytest.OnEachStore(t, func(t *testing.T, on gatewaytest.Store) {
 		n := newNewcomer(t, on)
 		n.moves(1, []string{"the table has no rows"})
 		for i := range 12 {
@@ -270,11 +272,11 @@ func TestJanusImportBrokenOff(t *testing.T) {
 
 		// Interrupted while the table is read.
 		lift = n.between.Inject(faulttest.Fault{Operation: "Scan", Table: n.janus.name, Kind: faulttest.Hang})
-		command, out := n.command(n.flags()...), new(strings.Builder)
+		command, out := n.Command(n.flags()...), new(strings.Builder)
 		command.Stdout, command.Stderr = out, out
-		must(t, command.Start())
+		gatewaytest.Must(t, command.Start())
 		n.between.Await(1)
-		must(t, command.Process.Signal(syscall.SIGINT))
+		gatewaytest.Must(t, command.Process.Signal(syscall.SIGINT))
 		if err := command.Wait(); err == nil || !strings.Contains(out.String(), "interrupted; nothing was written") {
 			t.Errorf("%v:\n%s", err, out)
 		}
@@ -284,10 +286,10 @@ func TestJanusImportBrokenOff(t *testing.T) {
 		// Throttled for a while.
 		n.between.Inject(faulttest.Fault{Operation: "Scan", Table: n.janus.name, Kind: faulttest.Throttle, Count: 10})
 		if n.tables != nil {
-			lift := n.between.Inject(faulttest.Fault{Operation: "TransactWriteItems", Table: n.tables.passkeys, Kind: faulttest.AccessDenied, Skip: 5})
+			lift := n.between.Inject(faulttest.Fault{Operation: "TransactWriteItems", Table: n.tables.Passkeys, Kind: faulttest.AccessDenied, Skip: 5})
 			n.moves(1, []string{"done so far: ", "run the same command again to go on"})
 			lift()
-			if items := n.tables.items(n.tables.passkeys); items == 0 {
+			if items := items(n.tables, n.tables.Passkeys); items == 0 {
 				t.Error("it was broken off before it wrote anything")
 			}
 			n.moves(0, []string{"were there already\n"})
@@ -295,7 +297,7 @@ func TestJanusImportBrokenOff(t *testing.T) {
 			n.moves(0, []string{"\nimported 12 users, 12 passkeys\n"})
 		}
 		n.moves(0, []string{"\nimported 0 users, 0 passkeys; 12 users were there already\n"})
-		if out, code := n.call("export", "--config", "Caddyfile"); code != 0 || strings.Count(out, `"backup_unknown":true`) != 12 {
+		if out, code := n.Call("export", "--config", "Caddyfile"); code != 0 || strings.Count(out, `"backup_unknown":true`) != 12 {
 			t.Errorf("%d\n%s", code, out)
 		}
 	})
@@ -304,18 +306,18 @@ func TestJanusImportBrokenOff(t *testing.T) {
 // Where all sites fold names, so does the import, and two names that become one are refused, both.
 func TestJanusFoldedNames(t *testing.T) {
 	t.Parallel()
-	n := newNewcomer(t, onFile)
+	n := newNewcomer(t, gatewaytest.OnFile)
 	first := n.janus.register("Justin.Rowles", "Key", authtest.New(authtest.Config{}))
 	second := n.janus.register("justin.rowles", "Key", authtest.New(authtest.Config{}))
 	n.janus.register("Ada", "Key", authtest.New(authtest.Config{}))
 	n.moves(0, []string{"would import 3 users, 3 passkeys\n"}, "--dry-run")
-	n.configure(headerConsole("", "fold_user"))
+	n.Configure(gatewaytest.HeaderConsole("", "fold_user"))
 	n.moves(1, []string{
 		`username "Justin.Rowles", credentialId "` + first + `": it would be the user "justin.rowles@example.com", as "justin.rowles" would` + "\n",
 		`username "justin.rowles", credentialId "` + second + `": it would be the user "justin.rowles@example.com", as "Justin.Rowles" would` + "\n",
 		"\nimported 1 user, 1 passkey; 2 rows left out\n",
 	})
-	if out, code := n.call("export", "--config", "Caddyfile"); code != 0 || !strings.Contains(out, `{"user":"ada@example.com"`) {
+	if out, code := n.Call("export", "--config", "Caddyfile"); code != 0 || !strings.Contains(out, `{"user":"ada@example.com"`) {
 		t.Errorf("%d\n%s", code, out)
 	}
 }

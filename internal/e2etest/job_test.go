@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
 
@@ -16,7 +18,7 @@ import (
 func example(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(browsertest.RepositoryRoot(t), "Caddyfile.example"))
-	must(t, err)
+	gatewaytest.Must(t, err)
 	for _, port := range []string{"localhost:2019", "localhost:8080", ":8081"} {
 		if !strings.Contains(string(text), port) {
 			t.Fatalf("Caddyfile.example does not use %s any more", port)
@@ -26,13 +28,13 @@ func example(t *testing.T) string {
 }
 
 // The main job, as the README's quick start tells it.
-func TestExample(t *testing.T) { onEachStore(t, testExample) }
+func TestExample(t *testing.T) { gatewaytest.OnEachStore(t, testExample) }
 
-func testExample(t *testing.T, on store) {
-	g := on.prepare(t)
-	g.configure(strings.ReplaceAll(example(t), "$SECOND", fmt.Sprint(freePort(t))))
-	g.run()
-	p := g.visit("alice", browsertest.AuthenticatorOptions{})
+func testExample(t *testing.T, on gatewaytest.Store) {
+	g := on.Prepare(t)
+	g.Configure(strings.ReplaceAll(example(t), "$SECOND", fmt.Sprint(gatewaytest.FreePort(t))))
+	g.Run()
+	p := visit(g, "alice", browsertest.AuthenticatorOptions{})
 
 	p.open("/")
 	p.says("body", "This is the example upstream", "GET /\n")
@@ -41,7 +43,7 @@ func testExample(t *testing.T, on store) {
 	}
 
 	p.open("/admin/users?sort=name&page=2")
-	e := g.audited("step_up_required", "grant_missing")
+	e := g.Audited("step_up_required", "grant_missing")
 	if e.User != "alice" || e.Path != "/admin/users" || e.Rule == "" || e.Level != "verified" || e.RequestID == "" {
 		t.Errorf("audited %+v", e)
 	}
@@ -50,10 +52,10 @@ func testExample(t *testing.T, on store) {
 	p.press()
 	p.keeps()
 	p.WaitPath("/admin/users?sort=name&page=2")
-	if e := g.audited("passkey_registered", ""); e.User != "alice" || e.Action != "first_use" || e.Passkey == "" {
+	if e := g.Audited("passkey_registered", ""); e.User != "alice" || e.Action != "first_use" || e.Passkey == "" {
 		t.Errorf("audited %+v", e)
 	}
-	if e := g.audited("ceremony_finished", ""); e.User != "alice" || e.Action != "step_up" || e.Level != "device_bound" {
+	if e := g.Audited("ceremony_finished", ""); e.User != "alice" || e.Action != "step_up" || e.Level != "device_bound" {
 		t.Errorf("audited %+v", e)
 	}
 	p.says("body", "GET /admin/users?sort=name&page=2", "X-Stepgate-User:    alice", "X-Stepgate-Level:   device_bound")
@@ -74,17 +76,17 @@ func testExample(t *testing.T, on store) {
 
 	// Another user of the same browser has nothing of it. (Asked for by hand: the browser's own request for an icon could
 	// come first, and clear the cookie.)
-	r, err := http.NewRequest(http.MethodGet, g.url+"/admin/", nil)
-	must(t, err)
-	r.SetBasicAuth("bob", password)
+	r, err := http.NewRequest(http.MethodGet, g.URL+"/admin/", nil)
+	gatewaytest.Must(t, err)
+	r.SetBasicAuth("bob", gatewaytest.Password)
 	r.AddCookie(&http.Cookie{Name: "stepgate", Value: p.cookies()["stepgate"]})
 	response, err := http.DefaultClient.Do(r)
-	must(t, err)
+	gatewaytest.Must(t, err)
 	response.Body.Close()
 	if response.StatusCode != http.StatusUnauthorized {
 		t.Errorf("bob passes with alice's grant: %s", response.Status)
 	}
-	g.audited("step_up_required", "grant_other_user")
+	g.Audited("step_up_required", "grant_other_user")
 	p.signIn("bob")
 	p.open("/admin/")
 	p.panel("create")

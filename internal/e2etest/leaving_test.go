@@ -8,46 +8,48 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
 // enrolWithCodes is session, and returns the recovery codes that came with the first passkey.
-func enrolWithCodes(c *client) []string {
-	c.t.Helper()
-	body, err := c.beginRegistration(c.key, "Key", nil)
-	must(c.t, err)
-	text, err := c.step("POST", account, body, 201)
-	must(c.t, err)
+func enrolWithCodes(c *gatewaytest.Client) []string {
+	c.T.Helper()
+	body, err := c.BeginRegistration(c.Key, "Key", nil)
+	gatewaytest.Must(c.T, err)
+	text, err := c.Step("POST", gatewaytest.Account, body, 201)
+	gatewaytest.Must(c.T, err)
 	var made struct {
 		Codes []string `json:"recovery_codes"`
 	}
-	must(c.t, json.Unmarshal(text, &made))
+	gatewaytest.Must(c.T, json.Unmarshal(text, &made))
 	if len(made.Codes) != 8 {
-		c.t.Fatalf("recovery codes: %d", len(made.Codes))
+		c.T.Fatalf("recovery codes: %d", len(made.Codes))
 	}
 	for _, code := range made.Codes {
-		c.g.log.secret("recovery code", code)
+		c.G.Log.Secret("recovery code", code)
 	}
-	answer, err := c.stepUp("/keys")
-	must(c.t, err)
-	must(c.t, answer.expect(200))
+	answer, err := c.StepUp("/keys")
+	gatewaytest.Must(c.T, err)
+	gatewaytest.Must(c.T, answer.Expect(200))
 	return made.Codes
 }
 
 // Somebody asks what is stored about them, and has it deleted. Nothing of before is good for anything, and whoever has the
 // name next begins anew.
-func TestDeleteUser(t *testing.T) { onEachStore(t, testDeleteUser) }
+func TestDeleteUser(t *testing.T) { gatewaytest.OnEachStore(t, testDeleteUser) }
 
-func testDeleteUser(t *testing.T, on store) {
-	lag := map[store]string{onFile: "1m", onDynamoDB: "1s"}[on]
-	g := on.start(t, headerConsole("revocation_lag "+lag, ""))
-	alice, bob := newClient(t, g, "alice"), newClient(t, g, "bob")
+func testDeleteUser(t *testing.T, on gatewaytest.Store) {
+	lag := map[gatewaytest.Store]string{gatewaytest.OnFile: "1m", gatewaytest.OnDynamoDB: "1s"}[on]
+	g := on.Start(t, gatewaytest.HeaderConsole("revocation_lag "+lag, ""))
+	alice, bob := gatewaytest.NewClient(t, g, "alice"), gatewaytest.NewClient(t, g, "bob")
 	codes := enrolWithCodes(alice)
-	must(t, session(bob))
-	invitation := g.invites("alice").Code
-	g.invites("eve")
+	gatewaytest.Must(t, gatewaytest.Session(bob))
+	invitation := invites(g, "alice").Code
+	invites(g, "eve")
 
 	// Everything that is stored, and no code.
-	out, _ := g.administer(0, "users", "show", "alice", "--json")
+	out, _ := administer(g, 0, "users", "show", "alice", "--json")
 	var stored struct {
 		User     string
 		Handle   string `json:"user_handle"`
@@ -66,62 +68,62 @@ func testDeleteUser(t *testing.T, on store) {
 			Name       string
 		}
 	}
-	must(t, json.Unmarshal([]byte(out), &stored))
+	gatewaytest.Must(t, json.Unmarshal([]byte(out), &stored))
 	if p := stored.Passkeys; stored.User != "alice" || len(stored.Handle) != 86 || stored.Version < 1 || stored.Until == "" || stored.Recovery.Left != 8 || stored.Recovery.MadeAt == "" ||
-		len(p) != 1 || p[0].Credential == "" || p[0].Key == "" || p[0].Count < 1 || p[0].Format == "" || p[0].On != g.url || p[0].Name != "Key" {
+		len(p) != 1 || p[0].Credential == "" || p[0].Key == "" || p[0].Count < 1 || p[0].Format == "" || p[0].On != g.URL || p[0].Name != "Key" {
 		t.Errorf("stored: %s", out)
 	}
-	g.prints([]string{"users", "show", "alice"}, "alice has 1 passkey", "has an invitation", "8 recovery codes left, made 20", g.url)
-	g.prints([]string{"users", "show", "eve"}, "eve never registered a passkey", "has an invitation")
+	prints(g, []string{"users", "show", "alice"}, "alice has 1 passkey", "has an invitation", "8 recovery codes left, made 20", g.URL)
+	prints(g, []string{"users", "show", "eve"}, "eve never registered a passkey", "has an invitation")
 
 	// A dry run changes nothing, and mistakes are said.
-	g.prints([]string{"users", "delete", "alice"}, "would delete everything that is stored about alice, with 1 passkey", "Whoever the sign-in calls alice may register a first passkey again", "Nothing was changed")
-	g.prints([]string{"users", "delete", "alice", "--json"}, `"done": false`)
-	g.fails("nobody ever registered a passkey for this user", "users", "delete", "nobody")
-	g.fails("nobody ever registered a passkey for this user", "users", "delete", "nobody", "--yes")
-	g.fails("no user has such a name", "users", "delete", "a\x01b", "--yes")
-	g.fails("give a user, not 2 arguments", "users", "delete", "alice", "bob", "--yes")
-	if answer := alice.get("/keys"); answer.status != 200 {
-		t.Errorf("before: %d %s", answer.status, answer.body)
+	prints(g, []string{"users", "delete", "alice"}, "would delete everything that is stored about alice, with 1 passkey", "Whoever the sign-in calls alice may register a first passkey again", "Nothing was changed")
+	prints(g, []string{"users", "delete", "alice", "--json"}, `"done": false`)
+	fails(g, "nobody ever registered a passkey for this user", "users", "delete", "nobody")
+	fails(g, "nobody ever registered a passkey for this user", "users", "delete", "nobody", "--yes")
+	fails(g, "no user has such a name", "users", "delete", "a\x01b", "--yes")
+	fails(g, "give a user, not 2 arguments", "users", "delete", "alice", "bob", "--yes")
+	if answer := alice.Get("/keys"); answer.Status != 200 {
+		t.Errorf("before: %d %s", answer.Status, answer.Body)
 	}
 
-	problems := g.prints([]string{"users", "delete", "alice", "--yes"}, "Everything that was stored about alice is deleted, with 1 passkey, and all of their grants have ended.",
+	problems := prints(g, []string{"users", "delete", "alice", "--yes"}, "Everything that was stored about alice is deleted, with 1 passkey, and all of their grants have ended.",
 		"Whoever the sign-in calls alice may register a first passkey again (with \"registration invite\": only by invitation).")
-	if on == onDynamoDB {
-		eventually(t, "the grant ends", func() bool { return alice.get("/keys").status == 401 })
+	if on == gatewaytest.OnDynamoDB {
+		gatewaytest.Eventually(t, "the grant ends", func() bool { return alice.Get("/keys").Status == 401 })
 	}
 	if got := refusal(alice, "/keys"); got != "grant_revoked" {
 		t.Errorf("the old grant: %q", got)
 	}
-	on.administered(g, problems, "passkey_removed", "alice")
-	on.administered(g, problems, "user_erased", "alice")
-	g.fails("nobody ever registered a passkey for this user", "users", "show", "alice")
-	g.fails("nobody ever registered a passkey for this user", "users", "delete", "alice", "--yes")
-	g.prints([]string{"users", "delete", "eve", "--yes", "--json"}, `"done": true`, `"passkeys": []`)
-	g.fails("nobody ever registered a passkey for this user", "users", "show", "eve")
+	administered(on, g, problems, "passkey_removed", "alice")
+	administered(on, g, problems, "user_erased", "alice")
+	fails(g, "nobody ever registered a passkey for this user", "users", "show", "alice")
+	fails(g, "nobody ever registered a passkey for this user", "users", "delete", "alice", "--yes")
+	prints(g, []string{"users", "delete", "eve", "--yes", "--json"}, `"done": true`, `"passkeys": []`)
+	fails(g, "nobody ever registered a passkey for this user", "users", "show", "eve")
 
 	// Old codes, the old invitation and the old passkey are dead.
 	for _, wish := range []struct{ member, value, code string }{
 		{"recovery_code", codes[0], "recovery_code_invalid"}, {"invitation", invitation, "invitation_invalid"},
 	} {
-		answer, err := newClient(t, g, "alice").send("POST", account+"/options", map[string]any{"name": "x", wish.member: wish.value})
-		must(t, err)
-		must(t, answer.refused(403, wish.code))
+		answer, err := gatewaytest.NewClient(t, g, "alice").Send("POST", gatewaytest.Account+"/options", map[string]any{"name": "x", wish.member: wish.value})
+		gatewaytest.Must(t, err)
+		gatewaytest.Must(t, answer.Refused(403, wish.code))
 	}
-	if _, err := alice.stepUp("/keys"); err == nil || !strings.Contains(err.Error(), "no_passkey") {
+	if _, err := alice.StepUp("/keys"); err == nil || !strings.Contains(err.Error(), "no_passkey") {
 		t.Errorf("the old passkey: %v", err)
 	}
 	// First use is open again, and an old code is as dead as before.
-	again := newClient(t, g, "alice")
-	must(t, session(again))
-	answer, err := newClient(t, g, "alice").send("POST", account+"/options", map[string]any{"name": "x", "recovery_code": codes[1]})
-	must(t, err)
-	must(t, answer.refused(403, "recovery_code_invalid"))
+	again := gatewaytest.NewClient(t, g, "alice")
+	gatewaytest.Must(t, gatewaytest.Session(again))
+	answer, err := gatewaytest.NewClient(t, g, "alice").Send("POST", gatewaytest.Account+"/options", map[string]any{"name": "x", "recovery_code": codes[1]})
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Refused(403, "recovery_code_invalid"))
 	if reason := refusal(alice, "/keys"); reason != "grant_revoked" {
 		t.Errorf("the old grant after the name came back: %q", reason)
 	}
-	if answer := bob.get("/keys"); answer.status != 200 {
-		t.Errorf("bob: %d %s", answer.status, answer.body)
+	if answer := bob.Get("/keys"); answer.Status != 200 {
+		t.Errorf("bob: %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -135,11 +137,11 @@ type purged struct {
 }
 
 // purge runs it, and returns the report and who is in which state.
-func (g *gateway) purge(code int, arguments ...string) (report purged, who map[string][]string) {
-	g.t.Helper()
-	out, problems := g.administer(code, append([]string{"purge", "--json"}, arguments...)...)
+func purge(g *gatewaytest.Gateway, code int, arguments ...string) (report purged, who map[string][]string) {
+	g.T.Helper()
+	out, problems := administer(g, code, append([]string{"purge", "--json"}, arguments...)...)
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
-		g.t.Fatalf("%v: %v\n%s%s", arguments, err, out, problems)
+		g.T.Fatalf("%v: %v\n%s%s", arguments, err, out, problems)
 	}
 	who = map[string][]string{}
 	for _, user := range report.Users {
@@ -151,16 +153,16 @@ func (g *gateway) purge(code int, arguments ...string) (report purged, who map[s
 	return report, who
 }
 
-func (g *gateway) write(name, text string) {
-	g.t.Helper()
-	must(g.t, os.WriteFile(filepath.Join(g.folder, name), []byte(text), 0o600))
+func write(g *gatewaytest.Gateway, name, text string) {
+	g.T.Helper()
+	gatewaytest.Must(g.T, os.WriteFile(filepath.Join(g.Folder, name), []byte(text), 0o600))
 }
 
 // Whom the directory no longer has is deleted, and nobody else.
-func TestPurge(t *testing.T) { onEachStore(t, testPurge) }
+func TestPurge(t *testing.T) { gatewaytest.OnEachStore(t, testPurge) }
 
-func testPurge(t *testing.T, on store) {
-	g := on.start(t, headerConsole("revocation_lag 0s", ""))
+func testPurge(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.HeaderConsole("revocation_lag 0s", ""))
 	var all []string
 	for i := range 30 {
 		all = append(all, fmt.Sprintf("user %02d", i))
@@ -170,49 +172,49 @@ func testPurge(t *testing.T, on store) {
 	all = append(all, hostile...)
 	all = append(append(all, unnameable...), " around ")
 	for _, name := range all[:len(all)-1] { // HTTP takes the space off a header
-		must(t, newClient(t, g, name).register("Key"))
+		gatewaytest.Must(t, gatewaytest.NewClient(t, g, name).Register("Key"))
 	}
 	all = all[:len(all)-1]
-	gone := newClient(t, g, "gone")
-	must(t, session(gone))
-	there := func() int { t.Helper(); return len(g.users()) }
+	gone := gatewaytest.NewClient(t, g, "gone")
+	gatewaytest.Must(t, gatewaytest.Session(gone))
+	there := func() int { t.Helper(); return len(listUsers(g)) }
 	total := there()
 	if total != len(all)+1 {
 		t.Fatalf("%d users", total)
 	}
 
 	// Refused, with the reason, and nothing changed.
-	g.write("empty", "# nobody\r\n\r\n")
-	g.write("other", "nobody\nat all\n")
-	g.write("short", strings.Join(all[:10], "\n"))
-	g.write("bad", "ok\na\x00b\n")
-	g.write("utf16", "\xff\xfeu\x00s\x00")
-	g.fails("name the list of users who stay with --absent-from", "purge", "--yes")
-	g.fails("opening the list of users", "purge", "--absent-from", "missing", "--yes")
-	g.fails("empty names no user", "purge", "--absent-from", "empty", "--yes", "--at-most", "1000")
-	g.fails("bad, line 2: no user has such a name", "purge", "--absent-from", "bad", "--yes")
-	g.fails("utf16, line 1: no user has such a name", "purge", "--absent-from", "utf16", "--yes")
-	g.fails("--unused-for is negative", "purge", "--absent-from", "short", "--yes", "--unused-for", "-1s")
-	g.fails("--at-most is negative", "purge", "--absent-from", "short", "--yes", "--at-most", "-1")
-	g.fails("of 39 users nobody is on the list: is it of another directory?", "purge", "--absent-from", "other", "--yes", "--unused-for", "0s")
-	g.fails("27 of 39 users would go, more than half: is the list cut short? If they are to go, say --at-most 27", "purge", "--absent-from", "short", "--yes", "--unused-for", "0s")
-	g.fails("27 of 39 users would go, and --at-most allows 26", "purge", "--absent-from", "short", "--yes", "--unused-for", "0s", "--at-most", "26")
-	if report, _ := g.purge(2, "--absent-from", "short", "--unused-for", "0s"); !strings.Contains(report.Refused, "more than half") || report.Done {
+	write(g, "empty", "# nobody\r\n\r\n")
+	write(g, "other", "nobody\nat all\n")
+	write(g, "short", strings.Join(all[:10], "\n"))
+	write(g, "bad", "ok\na\x00b\n")
+	write(g, "utf16", "\xff\xfeu\x00s\x00")
+	fails(g, "name the list of users who stay with --absent-from", "purge", "--yes")
+	fails(g, "opening the list of users", "purge", "--absent-from", "missing", "--yes")
+	fails(g, "empty names no user", "purge", "--absent-from", "empty", "--yes", "--at-most", "1000")
+	fails(g, "bad, line 2: no user has such a name", "purge", "--absent-from", "bad", "--yes")
+	fails(g, "utf16, line 1: no user has such a name", "purge", "--absent-from", "utf16", "--yes")
+	fails(g, "--unused-for is negative", "purge", "--absent-from", "short", "--yes", "--unused-for", "-1s")
+	fails(g, "--at-most is negative", "purge", "--absent-from", "short", "--yes", "--at-most", "-1")
+	fails(g, "of 39 users nobody is on the list: is it of another directory?", "purge", "--absent-from", "other", "--yes", "--unused-for", "0s")
+	fails(g, "27 of 39 users would go, more than half: is the list cut short? If they are to go, say --at-most 27", "purge", "--absent-from", "short", "--yes", "--unused-for", "0s")
+	fails(g, "27 of 39 users would go, and --at-most allows 26", "purge", "--absent-from", "short", "--yes", "--unused-for", "0s", "--at-most", "26")
+	if report, _ := purge(g, 2, "--absent-from", "short", "--unused-for", "0s"); !strings.Contains(report.Refused, "more than half") || report.Done {
 		t.Errorf("%+v", report)
 	}
 
 	// Everybody was here just now, so nobody goes.
-	g.write("staff", "\ufeff# the staff\r\n"+strings.Join(all[:30], "\r\n  ")+"\r\nnot here\r\n")
-	if report, who := g.purge(0, "--absent-from", "staff", "--yes"); len(who["recent"]) != 6+1 || report.Counts["deleted"] != 0 || !slices.Equal(who["unnameable"], unnameable) {
+	write(g, "staff", "\ufeff# the staff\r\n"+strings.Join(all[:30], "\r\n  ")+"\r\nnot here\r\n")
+	if report, who := purge(g, 0, "--absent-from", "staff", "--yes"); len(who["recent"]) != 6+1 || report.Counts["deleted"] != 0 || !slices.Equal(who["unnameable"], unnameable) {
 		t.Errorf("recent: %v", who)
 	}
 	want := append(slices.Clone(hostile), "gone")
 	slices.Sort(want)
-	report, who := g.purge(2, "--absent-from", "staff", "--unused-for", "0s")
+	report, who := purge(g, 2, "--absent-from", "staff", "--unused-for", "0s")
 	if !slices.Equal(who["absent"], want) || !slices.Equal(who["unnameable"], unnameable) || report.Done || report.Refused != "" || report.Total != 39 || report.Named != 30 {
 		t.Errorf("dry run: %+v", report)
 	}
-	out, _ := g.administer(2, "purge", "--absent-from", "staff", "--unused-for", "0s")
+	out, _ := administer(g, 2, "purge", "--absent-from", "staff", "--unused-for", "0s")
 	if strings.Contains(out, "\u202e") || !strings.Contains(out, `"al\u202eeci"`) || !strings.Contains(out, "7 users would be deleted. Nothing was changed.\nWith --yes it is done.") {
 		t.Errorf("dry run:\n%s", out)
 	}
@@ -220,11 +222,11 @@ func testPurge(t *testing.T, on store) {
 		t.Fatalf("a dry run left %d of %d users", now, total)
 	}
 
-	report, who = g.purge(0, "--absent-from", "staff", "--unused-for", "0s", "--yes")
+	report, who = purge(g, 0, "--absent-from", "staff", "--unused-for", "0s", "--yes")
 	if !slices.Equal(who["deleted"], want) || !report.Done {
 		t.Errorf("deleted: %+v", report)
 	}
-	left := g.users()
+	left := listUsers(g)
 	if len(left) != total-len(want) {
 		t.Errorf("%d users are left", len(left))
 	}
@@ -236,13 +238,13 @@ func testPurge(t *testing.T, on store) {
 	if reason := refusal(gone, "/keys"); reason != "grant_revoked" {
 		t.Errorf("who left: %q", reason)
 	}
-	if on == onFile {
-		if e := g.audited("user_erased", ""); e.Action != "admin" || !slices.Contains(want, e.User) {
+	if on == gatewaytest.OnFile {
+		if e := g.Audited("user_erased", ""); e.Action != "admin" || !slices.Contains(want, e.User) {
 			t.Errorf("audited %+v", e)
 		}
 	}
-	g.prints([]string{"purge", "--absent-from", "staff", "--unused-for", "0s", "--yes"}, "Nobody has to go.") // again
-	g.purge(0, "--absent-from", "short", "--unused-for", "0s", "--yes", "--at-most", "30")
+	prints(g, []string{"purge", "--absent-from", "staff", "--unused-for", "0s", "--yes"}, "Nobody has to go.") // again
+	purge(g, 0, "--absent-from", "short", "--unused-for", "0s", "--yes", "--at-most", "30")
 	if now := there(); now != 12 {
 		t.Errorf("%d users are left", now)
 	}
@@ -251,15 +253,15 @@ func testPurge(t *testing.T, on store) {
 // Where a site folds names, who is named in any case stays.
 func TestPurgeFolded(t *testing.T) {
 	t.Parallel()
-	g := start(t, headerConsole("", "fold_user"))
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", "fold_user"))
 	for _, name := range []string{"Alice", "STRASSE", "bob"} {
-		must(t, newClient(t, g, name).register("Key"))
+		gatewaytest.Must(t, gatewaytest.NewClient(t, g, name).Register("Key"))
 	}
-	g.write("staff", "ALICE\nStraße\n")
-	if _, who := g.purge(0, "--absent-from", "staff", "--unused-for", "0s", "--yes"); !slices.Equal(who["deleted"], []string{"bob"}) {
+	write(g, "staff", "ALICE\nStraße\n")
+	if _, who := purge(g, 0, "--absent-from", "staff", "--unused-for", "0s", "--yes"); !slices.Equal(who["deleted"], []string{"bob"}) {
 		t.Errorf("%v", who)
 	}
-	if left := g.users(); len(left) != 2 || len(left["alice"].Passkeys) != 1 || len(left["strasse"].Passkeys) != 1 {
+	if left := listUsers(g); len(left) != 2 || len(left["alice"].Passkeys) != 1 || len(left["strasse"].Passkeys) != 1 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -268,16 +270,16 @@ func TestPurgeFolded(t *testing.T) {
 // the directory calls them all one person.
 func TestPurgeFoldedLater(t *testing.T) {
 	t.Parallel()
-	g := start(t, headerConsole("", ""))
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
 	for _, name := range []string{"Alice", "alice", "Bob", "Eve"} {
-		must(t, newClient(t, g, name).register("Key"))
+		gatewaytest.Must(t, gatewaytest.NewClient(t, g, name).Register("Key"))
 	}
-	must(t, g.reload(headerConsole("", "fold_user")))
-	g.write("staff", "alice\nbob\n")
-	if _, who := g.purge(0, "--absent-from", "staff", "--unused-for", "0s", "--yes"); !slices.Equal(who["deleted"], []string{"Eve"}) {
+	gatewaytest.Must(t, g.Reload(gatewaytest.HeaderConsole("", "fold_user")))
+	write(g, "staff", "alice\nbob\n")
+	if _, who := purge(g, 0, "--absent-from", "staff", "--unused-for", "0s", "--yes"); !slices.Equal(who["deleted"], []string{"Eve"}) {
 		t.Errorf("%v", who)
 	}
-	if left := g.users(); len(left) != 3 || len(left["Alice"].Passkeys) != 1 || len(left["Bob"].Passkeys) != 1 || len(left["alice"].Passkeys) != 1 {
+	if left := listUsers(g); len(left) != 3 || len(left["Alice"].Passkeys) != 1 || len(left["Bob"].Passkeys) != 1 || len(left["alice"].Passkeys) != 1 {
 		t.Errorf("left: %v", left)
 	}
 }

@@ -1,6 +1,10 @@
 package e2etest_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+)
 
 const vault = "protect /vault/* {\n level device_bound\n max_age 5m\n}"
 
@@ -8,20 +12,20 @@ const vault = "protect /vault/* {\n level device_bound\n max_age 5m\n}"
 // them add a suitable one, and goes on.
 func TestStrongerPasskeyIsNeeded(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", vault))
-	p := g.visit("alice", options{Synced: true})
+	g := gatewaytest.Start(t, gatewaytest.Console("", vault))
+	p := visit(g, "alice", options{Synced: true})
 	p.enrol("/keys")
 	p.at("/keys")
-	g.upstream.take()
+	g.Upstream.Take()
 
 	p.open("/vault/root")
-	g.audited("step_up_required", "grant_level")
+	g.Audited("step_up_required", "grant_level")
 	p.panel("add")
 	p.says("main", "Another passkey is needed", "You confirmed earlier, but this needs a stronger passkey: a security key, or a passkey that stays on one device and is not synced.",
 		"Confirm with a passkey you have")
 	p.press()
 	p.panel("added")
-	if e := g.audited("ceremony_finished", ""); e.Action != "add" {
+	if e := g.Audited("ceremony_finished", ""); e.Action != "add" {
 		t.Errorf("audited %+v", e)
 	}
 
@@ -43,7 +47,7 @@ func TestStrongerPasskeyIsNeeded(t *testing.T) {
 	p.Fill("section[data-panel=added] input", "Security key")
 	p.press()
 	p.at("/vault/root")
-	if r := g.upstream.one(); r.Header.Get("X-Stepgate-Level") != "device_bound" {
+	if r := g.Upstream.One(); r.Header.Get("X-Stepgate-Level") != "device_bound" {
 		t.Errorf("the upstream got %v", r.Header)
 	}
 	// The stronger grant does for the rest, too.
@@ -55,8 +59,8 @@ func TestStrongerPasskeyIsNeeded(t *testing.T) {
 // Without a passkey at all, the page says which kind to create.
 func TestFirstPasskeyIsTooWeak(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", vault))
-	p := g.visit("alice", options{Synced: true})
+	g := gatewaytest.Start(t, gatewaytest.Console("", vault))
+	p := visit(g, "alice", options{Synced: true})
 	p.open("/vault/root")
 	p.panel("create")
 	p.says("section[data-panel=create]", "a security key, or a passkey that stays on one device and is not synced")
@@ -64,5 +68,5 @@ func TestFirstPasskeyIsTooWeak(t *testing.T) {
 	p.keeps()
 	p.failure("created_too_weak")
 	p.says("section[data-panel=add]", "You can add one now")
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 }

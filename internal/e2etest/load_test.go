@@ -5,19 +5,21 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
 // Many people at once: everybody gets through, and nobody into another's account.
 func TestCeremoniesUnderLoad(t *testing.T) {
 	t.Parallel()
 	const users = 50
-	g := start(t, headerConsole("", ""))
+	g := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
 	var wait sync.WaitGroup
 	failures := make(chan error, users)
 	began := time.Now()
 	for i := range users {
-		c := newClient(t, g, fmt.Sprintf("user-%d", i))
-		wait.Go(func() { failures <- session(c) })
+		c := gatewaytest.NewClient(t, g, fmt.Sprintf("user-%d", i))
+		wait.Go(func() { failures <- gatewaytest.Session(c) })
 	}
 	wait.Wait()
 	took := time.Since(began)
@@ -29,7 +31,7 @@ func TestCeremoniesUnderLoad(t *testing.T) {
 	}
 	t.Logf("%d users, %d ceremonies in %v: %.0f a second", users, 2*users, took.Round(time.Millisecond), 2*users/took.Seconds())
 	seen := map[string]int{}
-	for _, r := range g.upstream.take() {
+	for _, r := range g.Upstream.Take() {
 		seen[r.Header.Get("X-Stepgate-User")]++
 		if want := r.Header.Get("X-User"); r.Header.Get("X-Stepgate-User") != want {
 			t.Errorf("%s got through as %s", want, r.Header.Get("X-Stepgate-User"))
@@ -38,22 +40,4 @@ func TestCeremoniesUnderLoad(t *testing.T) {
 	if len(seen) != users {
 		t.Errorf("%d users reached the upstream, want %d", len(seen), users)
 	}
-}
-
-// session registers, steps up, and opens a protected path.
-func session(c *client) error {
-	if err := c.register("Key"); err != nil {
-		return fmt.Errorf("%s: %w", c.user, err)
-	}
-	answer, err := c.stepUp("/keys")
-	if err == nil {
-		err = answer.expect(200)
-	}
-	if err == nil {
-		_, err = c.step("GET", "/keys", nil, 200)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.user, err)
-	}
-	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/faulttest"
 )
@@ -17,71 +19,71 @@ import (
 type try struct {
 	name      string
 	operation string
-	prepare   func(c *client) error // before the fault
-	once      func(c *client) error // while one answer is lost: the next attempt tells
-	always    func(c *client) error // while every answer is lost
-	after     func(c *client) error // after either: the write was applied, once
+	prepare   func(c *gatewaytest.Client) error // before the fault
+	once      func(c *gatewaytest.Client) error // while one answer is lost: the next attempt tells
+	always    func(c *gatewaytest.Client) error // while every answer is lost
+	after     func(c *gatewaytest.Client) error // after either: the write was applied, once
 }
 
 // Each write in turn is applied and its answer lost, once and for good. A challenge whose consumption nobody
 // acknowledged counts as used up; every other write is recognised by the next attempt as its own.
 //
-// It is not parallel to others, see [few].
+// It is not parallel to others, see [gatewaytest.Few].
 func TestDynamoDBLosesAnswers(t *testing.T) {
-	f := newFaulty(t, "revocation_lag 0s")
+	f := gatewaytest.NewFaulty(t, "revocation_lag 0s")
 	var mu sync.Mutex
 	bodies := map[string]map[string]any{} // of requests begun before the fault, by user
 	ids := map[string]string{}
-	keep := func(c *client, body map[string]any, err error) error {
+	keep := func(c *gatewaytest.Client, body map[string]any, err error) error {
 		mu.Lock()
 		defer mu.Unlock()
-		bodies[c.user] = body
+		bodies[c.User] = body
 		return err
 	}
-	kept := func(c *client) map[string]any {
+	kept := func(c *gatewaytest.Client) map[string]any {
 		mu.Lock()
 		defer mu.Unlock()
-		return bodies[c.user]
+		return bodies[c.User]
 	}
-	id := func(c *client) string {
+	id := func(c *gatewaytest.Client) string {
 		mu.Lock()
 		defer mu.Unlock()
-		return ids[c.user]
+		return ids[c.User]
 	}
-	stepUpBegun := func(c *client) error {
-		body, err := c.begin(map[string]any{"return_to": "/keys"})
+	stepUpBegun := func(c *gatewaytest.Client) error {
+		body, err := c.Begin(map[string]any{"return_to": "/keys"})
 		return keep(c, body, err)
 	}
-	keyUsed := func(c *client) error {
-		if err := c.register("Key"); err != nil {
+	keyUsed := func(c *gatewaytest.Client) error {
+		if err := c.Register("Key"); err != nil {
 			return err
 		}
-		return recovered(c)
+		return gatewaytest.Recovered(c)
 	}
-	finish := func(c *client) (reply, error) { return c.finish(kept(c)) }
-	usedUp := func(c *client) error {
+	finish := func(c *gatewaytest.Client) (gatewaytest.Reply, error) { return c.Finish(kept(c)) }
+	usedUp := func(c *gatewaytest.Client) error {
 		answer, err := finish(c)
-		err = errors.Join(err, answer.refused(409, "challenge_used"), f.recorded("ceremony_refused", "challenge_used", c.user))
+		err = errors.Join(err, answer.Refused(409, "challenge_used"), f.Recorded("ceremony_refused", "challenge_used", c.User))
 		if err != nil {
 			return err
 		}
-		return recovered(c)
+		return gatewaytest.Recovered(c)
 	}
-	down := func(do func(c *client) (reply, error)) func(c *client) error {
-		return func(c *client) error {
+	down := func(do func(c *gatewaytest.Client) (gatewaytest.Reply, error)) func(c *gatewaytest.Client) error {
+		return func(c *gatewaytest.Client) error {
 			answer, err := do(c)
-			return errors.Join(err, answer.unavailable(), f.recorded("(ceremony|request)_refused", "store_unavailable", c.user))
+			return errors.Join(err, answer.Unavailable(), f.Recorded("(ceremony|request)_refused", "store_unavailable", c.User))
 		}
 	}
-	well := func(status int, do func(c *client) (reply, error)) func(c *client) error {
-		return func(c *client) error {
+	well := func(status int, do func(c *gatewaytest.Client) (gatewaytest.Reply, error)) func(c *gatewaytest.Client) error {
+		return func(c *gatewaytest.Client) error {
 			answer, err := do(c)
-			return errors.Join(err, answer.expect(status))
+			return errors.Join(err, answer.Expect(status))
 		}
 	}
-	has := func(names ...string) func(c *client) error {
-		return func(c *client) error {
-			got, err := c.passkeys()
+	has := func(names ...string) func(c *gatewaytest.Client) error {
+		return func(c *gatewaytest.Client) error {
+			got, err := c.Passkeys()
 			if err != nil {
 				return err
 			}
@@ -93,97 +95,103 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 			if len(got) != len(names) {
 				return fmt.Errorf("the passkeys are %v, want %v", got, names)
 			}
-			return recovered(c)
+			return gatewaytest.Recovered(c)
 		}
 	}
-	twoKeys := func(c *client) error {
+	twoKeys := func(c *gatewaytest.Client) error {
 		if err := keyUsed(c); err != nil {
 			return err
 		}
 		usb := authtest.New(authtest.Config{Counts: true})
-		authorization, err := c.authorize("add", "")
+		authorization, err := c.Authorize("add", "")
 		if err != nil {
 			return err
 		}
-		body, err := c.beginRegistration(usb, "USB", authorization)
+		body, err := c.BeginRegistration(usb, "USB", authorization)
 		if err != nil {
 			return err
 		}
-		c.key = usb
+		c.Key = usb
 		return keep(c, body, err)
 	}
-	register := func(c *client) (reply, error) { return c.send("POST", account, kept(c)) }
-	rename := func(c *client) (reply, error) {
-		return c.send("PATCH", account+"/"+id(c), map[string]any{"name": "Blue"})
+	register := func(c *gatewaytest.Client) (gatewaytest.Reply, error) {
+		return c.Send("POST", gatewaytest.Account, kept(c))
 	}
-	remove := func(c *client) (reply, error) { return c.send("DELETE", account+"/"+id(c), kept(c)) }
-	logOut := func(c *client) (reply, error) { return c.send("POST", "/.stepgate/logout", map[string]any{}) }
-	oldGrant := func(reason string) func(c *client) error {
-		return func(c *client) error {
-			answer, err := c.send("GET", "/keys", nil, "Cookie", kept(c)["grant"].(string))
-			return errors.Join(err, answer.refused(401, reason), f.recorded("step_up_required", reason, c.user))
+	rename := func(c *gatewaytest.Client) (gatewaytest.Reply, error) {
+		return c.Send("PATCH", gatewaytest.Account+"/"+id(c), map[string]any{"name": "Blue"})
+	}
+	remove := func(c *gatewaytest.Client) (gatewaytest.Reply, error) {
+		return c.Send("DELETE", gatewaytest.Account+"/"+id(c), kept(c))
+	}
+	logOut := func(c *gatewaytest.Client) (gatewaytest.Reply, error) {
+		return c.Send("POST", "/.stepgate/logout", map[string]any{})
+	}
+	oldGrant := func(reason string) func(c *gatewaytest.Client) error {
+		return func(c *gatewaytest.Client) error {
+			answer, err := c.Send("GET", "/keys", nil, "Cookie", kept(c)["grant"].(string))
+			return errors.Join(err, answer.Refused(401, reason), f.Recorded("step_up_required", reason, c.User))
 		}
 	}
 
-	forged := func(c *client) error {
+	forged := func(c *gatewaytest.Client) error {
 		answer, err := finish(c)
-		return errors.Join(err, answer.refused(403, "signature_invalid"), f.recorded("ceremony_refused", "signature_invalid", c.user))
+		return errors.Join(err, answer.Refused(403, "signature_invalid"), f.Recorded("ceremony_refused", "signature_invalid", c.User))
 	}
 
 	tries := []try{
 		{
 			name: "begin", operation: "PutItem", prepare: keyUsed,
-			once: well(200, func(c *client) (reply, error) {
-				return c.send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
+			once: well(200, func(c *gatewaytest.Client) (gatewaytest.Reply, error) {
+				return c.Send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
 			}),
-			always: down(func(c *client) (reply, error) {
-				return c.send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
+			always: down(func(c *gatewaytest.Client) (gatewaytest.Reply, error) {
+				return c.Send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
 			}),
-			after: recovered,
+			after: gatewaytest.Recovered,
 		},
 		{
 			name: "consume", operation: "DeleteItem",
-			prepare: func(c *client) error { return errors.Join(keyUsed(c), stepUpBegun(c)) },
+			prepare: func(c *gatewaytest.Client) error { return errors.Join(keyUsed(c), stepUpBegun(c)) },
 			once:    down(finish),
 			always:  down(finish),
 			after:   usedUp,
 		},
 		{
 			name: "use", operation: "UpdateItem",
-			prepare: func(c *client) error { return errors.Join(keyUsed(c), stepUpBegun(c)) },
-			once: func(c *client) error {
+			prepare: func(c *gatewaytest.Client) error { return errors.Join(keyUsed(c), stepUpBegun(c)) },
+			once: func(c *gatewaytest.Client) error {
 				answer, err := finish(c)
 				if err != nil {
 					return err
 				}
-				return passes(c, answer)
+				return gatewaytest.Passes(c, answer)
 			},
 			always: down(finish),
 			after:  usedUp,
 		},
 		{
 			name: "forged", operation: "UpdateItem", // which is never asked: nothing of this makes a wrong signature right
-			prepare: func(c *client) error {
+			prepare: func(c *gatewaytest.Client) error {
 				if err := keyUsed(c); err != nil {
 					return err
 				}
-				body, err := c.begin(map[string]any{"return_to": "/keys"}, authtest.Signature(func(s []byte) []byte { s[len(s)-1] ^= 1; return s }))
+				body, err := c.Begin(map[string]any{"return_to": "/keys"}, authtest.Signature(func(s []byte) []byte { s[len(s)-1] ^= 1; return s }))
 				return keep(c, body, err)
 			},
 			once: forged, always: forged, after: usedUp,
 		},
 		{
 			name: "register", operation: "TransactWriteItems",
-			prepare: func(c *client) error {
-				body, err := c.beginRegistration(c.key, "Key", nil)
+			prepare: func(c *gatewaytest.Client) error {
+				body, err := c.BeginRegistration(c.Key, "Key", nil)
 				return keep(c, body, err)
 			},
 			once:   well(201, register),
 			always: down(register),
-			after: func(c *client) error {
-				answer, err := c.send("POST", account+"/options", map[string]any{"name": "Another"})
-				return errors.Join(err, answer.refused(403, "authorization_needed"),
-					f.recorded("ceremony_refused", "authorization_needed", c.user), has("Key")(c))
+			after: func(c *gatewaytest.Client) error {
+				answer, err := c.Send("POST", gatewaytest.Account+"/options", map[string]any{"name": "Another"})
+				return errors.Join(err, answer.Refused(403, "authorization_needed"),
+					f.Recorded("ceremony_refused", "authorization_needed", c.User), has("Key")(c))
 			},
 		},
 		{
@@ -192,76 +200,76 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 		},
 		{
 			name: "rename", operation: "TransactWriteItems",
-			prepare: func(c *client) error {
+			prepare: func(c *gatewaytest.Client) error {
 				if err := keyUsed(c); err != nil {
 					return err
 				}
-				list, err := c.passkeys()
+				list, err := c.Passkeys()
 				mu.Lock()
 				defer mu.Unlock()
-				ids[c.user] = list["Key"]
+				ids[c.User] = list["Key"]
 				return err
 			},
 			once: well(200, rename), always: down(rename), after: has("Blue"),
 		},
 		{
 			name: "remove", operation: "TransactWriteItems",
-			prepare: func(c *client) error {
+			prepare: func(c *gatewaytest.Client) error {
 				if err := twoKeys(c); err != nil {
 					return err
 				}
-				if _, err := c.step("POST", account, kept(c), 201); err != nil {
+				if _, err := c.Step("POST", gatewaytest.Account, kept(c), 201); err != nil {
 					return err
 				}
-				list, err := c.passkeys()
+				list, err := c.Passkeys()
 				if err != nil {
 					return err
 				}
-				authorization, err := c.authorize("remove", list["Key"])
+				authorization, err := c.Authorize("remove", list["Key"])
 				if err != nil {
 					return err
 				}
 				mu.Lock()
-				ids[c.user] = list["Key"]
+				ids[c.User] = list["Key"]
 				mu.Unlock()
 				return keep(c, map[string]any{"authorization": authorization}, nil)
 			},
 			once: well(204, remove), always: down(remove),
-			after: func(c *client) error {
-				answer, err := c.send("GET", "/keys", nil) // the grant is the removed passkey's
-				return errors.Join(err, answer.refused(401, "grant_passkey_removed"),
-					f.recorded("step_up_required", "grant_passkey_removed", c.user), has("USB")(c))
+			after: func(c *gatewaytest.Client) error {
+				answer, err := c.Send("GET", "/keys", nil) // the grant is the removed passkey's
+				return errors.Join(err, answer.Refused(401, "grant_passkey_removed"),
+					f.Recorded("step_up_required", "grant_passkey_removed", c.User), has("USB")(c))
 			},
 		},
 		{
 			name: "log-out", operation: "TransactWriteItems",
-			prepare: func(c *client) error {
-				if err := c.register("Key"); err != nil {
+			prepare: func(c *gatewaytest.Client) error {
+				if err := c.Register("Key"); err != nil {
 					return err
 				}
-				answer, err := c.stepUp("/keys")
+				answer, err := c.StepUp("/keys")
 				if err == nil {
-					err = answer.expect(200)
+					err = answer.Expect(200)
 				}
-				return keep(c, map[string]any{"grant": answer.cookie("stepgate")}, err)
+				return keep(c, map[string]any{"grant": answer.Cookie("stepgate")}, err)
 			},
 			once: well(204, logOut), always: down(logOut),
-			after: func(c *client) error {
+			after: func(c *gatewaytest.Client) error {
 				if err := oldGrant("grant_revoked")(c); err != nil {
 					return err
 				}
-				return recovered(c)
+				return gatewaytest.Recovered(c)
 			},
 		},
 	}
 
 	var wait sync.WaitGroup
-	turns := make(chan struct{}, few)
+	turns := make(chan struct{}, gatewaytest.Few)
 	run := func(try try, kind faulttest.Kind, count int, lost string) {
 		wait.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			c, err := f.person(fmt.Sprintf("%s-%v-%s", try.name, kind, lost), try.prepare)
+			c, err := f.Person(fmt.Sprintf("%s-%v-%s", try.name, kind, lost), try.prepare)
 			if err == nil {
 				err = try.run(f, c, kind, count)
 			}
@@ -279,11 +287,11 @@ func TestDynamoDBLosesAnswers(t *testing.T) {
 		}
 	}
 	wait.Wait()
-	f.earned(t)
+	earned(f, t)
 }
 
-func (try try) run(f faulty, c *client, kind faulttest.Kind, count int) error {
-	lift := f.afflict(c.user, kind, count, try.operation)
+func (try try) run(f gatewaytest.Faulty, c *gatewaytest.Client, kind faulttest.Kind, count int) error {
+	lift := f.Afflict(c.User, kind, count, try.operation)
 	defer lift()
 	while := try.always
 	if count == 1 {
@@ -293,7 +301,7 @@ func (try try) run(f faulty, c *client, kind faulttest.Kind, count int) error {
 		return err
 	}
 	lift()
-	if err := patiently(func() error { return try.after(c) }); err != nil {
+	if err := gatewaytest.Patiently(func() error { return try.after(c) }); err != nil {
 		return fmt.Errorf("after: %w", err)
 	}
 	return nil
@@ -301,9 +309,9 @@ func (try try) run(f faulty, c *client, kind faulttest.Kind, count int) error {
 
 // What goes wrong for a moment goes unnoticed: nobody gets anything but what they would have got anyway.
 //
-// It is not parallel to others, see [few].
+// It is not parallel to others, see [gatewaytest.Few].
 func TestDynamoDBStumbles(t *testing.T) {
-	f := newFaulty(t, "revocation_lag 0s")
+	f := gatewaytest.NewFaulty(t, "revocation_lag 0s")
 	operations := []string{"Query", "PutItem", "DeleteItem", "UpdateItem", "TransactWriteItems"}
 	acknowledged := slices.DeleteFunc(slices.Clone(operations), func(o string) bool { return o == "DeleteItem" })
 	type stumble struct {
@@ -325,28 +333,28 @@ func TestDynamoDBStumbles(t *testing.T) {
 	}
 
 	var wait sync.WaitGroup
-	turns := make(chan struct{}, few)
+	turns := make(chan struct{}, gatewaytest.Few)
 	for i, s := range stumbles {
-		c := newClient(t, f.gateway, fmt.Sprintf("user-%d-%v", i, s.kind))
+		c := gatewaytest.NewClient(t, f.Gateway, fmt.Sprintf("user-%d-%v", i, s.kind))
 		wait.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
-			if err := life(c, func() func() { return f.afflict(c.user, s.kind, s.count, s.operations...) }); err != nil {
+			if err := life(c, func() func() { return f.Afflict(c.User, s.kind, s.count, s.operations...) }); err != nil {
 				t.Errorf("%v of %v: %v", s.kind, s.operations, err)
 			}
 		})
 	}
 	wait.Wait()
-	for _, line := range f.log.unread() {
+	for _, line := range f.Log.Unread() {
 		if strings.Contains(line, "store_unavailable") {
 			t.Errorf("audited: %s", line)
 		}
 	}
-	f.earned(t)
+	earned(f, t)
 }
 
 // life does everything that a person can do, each step with a fault of its own.
-func life(c *client, afflict func() (lift func())) error {
+func life(c *gatewaytest.Client, afflict func() (lift func())) error {
 	usb := authtest.New(authtest.Config{Counts: true})
 	var body map[string]any
 	var authorization json.RawMessage
@@ -355,28 +363,28 @@ func life(c *client, afflict func() (lift func())) error {
 		name string
 		do   func() error
 	}{
-		{"starting a registration", func() (err error) { body, err = c.beginRegistration(c.key, "Key", nil); return err }},
-		{"finishing it", func() error { _, err := c.step("POST", account, body, 201); return err }},
-		{"starting a step-up", func() (err error) { body, err = c.begin(map[string]any{"return_to": "/keys"}); return err }},
+		{"starting a registration", func() (err error) { body, err = c.BeginRegistration(c.Key, "Key", nil); return err }},
+		{"finishing it", func() error { _, err := c.Step("POST", gatewaytest.Account, body, 201); return err }},
+		{"starting a step-up", func() (err error) { body, err = c.Begin(map[string]any{"return_to": "/keys"}); return err }},
 		{"finishing it", func() error {
-			answer, err := c.finish(body)
-			return errors.Join(err, answer.expect(200))
+			answer, err := c.Finish(body)
+			return errors.Join(err, answer.Expect(200))
 		}},
-		{"a protected request", func() error { _, err := c.step("GET", "/keys", nil, 200); return err }},
-		{"starting to add a passkey", func() (err error) { authorization, err = c.authorize("add", ""); return err }},
-		{"going on", func() (err error) { body, err = c.beginRegistration(usb, "USB", authorization); return err }},
-		{"finishing it", func() error { _, err := c.step("POST", account, body, 201); return err }},
-		{"the list", func() (err error) { ids, err = c.passkeys(); return err }},
+		{"a protected request", func() error { _, err := c.Step("GET", "/keys", nil, 200); return err }},
+		{"starting to add a passkey", func() (err error) { authorization, err = c.Authorize("add", ""); return err }},
+		{"going on", func() (err error) { body, err = c.BeginRegistration(usb, "USB", authorization); return err }},
+		{"finishing it", func() error { _, err := c.Step("POST", gatewaytest.Account, body, 201); return err }},
+		{"the list", func() (err error) { ids, err = c.Passkeys(); return err }},
 		{"renaming", func() error {
-			_, err := c.step("PATCH", account+"/"+ids["USB"], map[string]any{"name": "Blue"}, 200)
+			_, err := c.Step("PATCH", gatewaytest.Account+"/"+ids["USB"], map[string]any{"name": "Blue"}, 200)
 			return err
 		}},
-		{"starting to remove one", func() (err error) { authorization, err = c.authorize("remove", ids["USB"]); return err }},
+		{"starting to remove one", func() (err error) { authorization, err = c.Authorize("remove", ids["USB"]); return err }},
 		{"finishing it", func() error {
-			_, err := c.step("DELETE", account+"/"+ids["USB"], map[string]any{"authorization": authorization}, 204)
+			_, err := c.Step("DELETE", gatewaytest.Account+"/"+ids["USB"], map[string]any{"authorization": authorization}, 204)
 			return err
 		}},
-		{"logging out", func() error { _, err := c.step("POST", "/.stepgate/logout", map[string]any{}, 204); return err }},
+		{"logging out", func() error { _, err := c.Step("POST", "/.stepgate/logout", map[string]any{}, 204); return err }},
 	} {
 		lift := afflict()
 		err := step.do()

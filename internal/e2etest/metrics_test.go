@@ -10,18 +10,20 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/faulttest"
 )
 
 // scrape returns Stepgate's series, by name and labels, from the admin API.
-func (g *gateway) scrape() map[string]float64 {
-	g.t.Helper()
-	answer, err := http.Get(fmt.Sprintf("http://localhost:%d/metrics", g.admin))
-	must(g.t, err)
+func scrape(g *gatewaytest.Gateway) map[string]float64 {
+	g.T.Helper()
+	answer, err := http.Get(fmt.Sprintf("http://localhost:%d/metrics", g.Admin))
+	gatewaytest.Must(g.T, err)
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
-	must(g.t, err)
+	gatewaytest.Must(g.T, err)
 	series := map[string]float64{}
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for lines.Scan() {
@@ -30,7 +32,7 @@ func (g *gateway) scrape() map[string]float64 {
 			continue
 		}
 		if series[name], err = strconv.ParseFloat(value, 64); err != nil {
-			g.t.Fatal(err)
+			g.T.Fatal(err)
 		}
 	}
 	return series
@@ -45,22 +47,22 @@ func cutLast(text, at string) (before, after string, found bool) {
 }
 
 // What people did is what the metrics say, whichever store it is, and a reload loses none of it.
-func TestMetrics(t *testing.T) { onEachStore(t, testMetrics) }
+func TestMetrics(t *testing.T) { gatewaytest.OnEachStore(t, testMetrics) }
 
-func testMetrics(t *testing.T, on store) {
-	console := headerConsole("revocation_lag 1m", "open /open")
-	g := on.start(t, console)
-	c := newClient(t, g, "carol")
-	must(t, c.get("/keys").refused(401, "grant_missing"))
-	must(t, session(c)) // registers, steps up, and asks for /keys
-	must(t, c.get("/keys").expect(200))
-	must(t, c.get("/open").expect(200))
-	must(t, c.get("/open").expect(200))
-	must(t, c.get("/a//b").refused(400, "path_ambiguous"))
-	must(t, c.get("/.stepgate/nowhere").refused(404, "not_found"))
-	answer, err := c.stepUp("/keys", authtest.SignCount(1))
-	must(t, err)
-	must(t, answer.refused(403, "counter_regressed"))
+func testMetrics(t *testing.T, on gatewaytest.Store) {
+	console := gatewaytest.HeaderConsole("revocation_lag 1m", "open /open")
+	g := on.Start(t, console)
+	c := gatewaytest.NewClient(t, g, "carol")
+	gatewaytest.Must(t, c.Get("/keys").Refused(401, "grant_missing"))
+	gatewaytest.Must(t, gatewaytest.Session(c)) // registers, steps up, and asks for /keys
+	gatewaytest.Must(t, c.Get("/keys").Expect(200))
+	gatewaytest.Must(t, c.Get("/open").Expect(200))
+	gatewaytest.Must(t, c.Get("/open").Expect(200))
+	gatewaytest.Must(t, c.Get("/a//b").Refused(400, "path_ambiguous"))
+	gatewaytest.Must(t, c.Get("/.stepgate/nowhere").Refused(404, "not_found"))
+	answer, err := c.StepUp("/keys", authtest.SignCount(1))
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Refused(403, "counter_regressed"))
 
 	wants := func(series map[string]float64, allowed float64) {
 		t.Helper()
@@ -109,16 +111,16 @@ func testMetrics(t *testing.T, on store) {
 		}
 		query, put := series[`stepgate_dynamodb_calls_total{operation="Query",result="ok"}`], series[`stepgate_dynamodb_calls_total{operation="PutItem",result="ok"}`]
 		read, write := series[`stepgate_dynamodb_consumed_units_total{kind="read"}`], series[`stepgate_dynamodb_consumed_units_total{kind="write"}`]
-		if on == onDynamoDB && (query < 7 || put != 3 || read <= 0 || write <= 0) || on == onFile && query+put+read+write != 0 {
+		if on == gatewaytest.OnDynamoDB && (query < 7 || put != 3 || read <= 0 || write <= 0) || on == gatewaytest.OnFile && query+put+read+write != 0 {
 			t.Errorf("DynamoDB: %v queries, %v puts, %v and %v units", query, put, read, write)
 		}
 	}
-	wants(g.scrape(), 2)
-	must(t, g.reload(console, "--force"))
-	wants(g.scrape(), 2)
-	must(t, g.reload(headerConsole("revocation_lag 1m\nmax_passkeys 5", "open /open")))
-	must(t, c.get("/keys").expect(200))
-	series := g.scrape()
+	wants(scrape(g), 2)
+	gatewaytest.Must(t, g.Reload(console, "--force"))
+	wants(scrape(g), 2)
+	gatewaytest.Must(t, g.Reload(gatewaytest.HeaderConsole("revocation_lag 1m\nmax_passkeys 5", "open /open")))
+	gatewaytest.Must(t, c.Get("/keys").Expect(200))
+	series := scrape(g)
 	if got := series[`stepgate_requests_judged_total{reason="",result="allowed"}`]; got != 3 {
 		t.Errorf("after a reload: %v allowed", got)
 	}
@@ -127,17 +129,17 @@ func testMetrics(t *testing.T, on store) {
 // While DynamoDB fails, the metrics say so: requests that end in an error, calls of the store, and calls of DynamoDB.
 func TestMetricsOfFaults(t *testing.T) {
 	t.Parallel()
-	f := newFaulty(t, "revocation_lag 0s")
-	c := newClient(t, f.gateway, "carol")
-	must(t, session(c))
-	lift := f.afflict("carol", faulttest.AccessDenied, 0, "")
-	before := f.scrape()
-	must(t, c.get("/keys").unavailable())
-	answer, err := c.send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/"})
-	must(t, err)
-	must(t, answer.unavailable())
+	f := gatewaytest.NewFaulty(t, "revocation_lag 0s")
+	c := gatewaytest.NewClient(t, f.Gateway, "carol")
+	gatewaytest.Must(t, gatewaytest.Session(c))
+	lift := f.Afflict("carol", faulttest.AccessDenied, 0, "")
+	before := scrape(f.Gateway)
+	gatewaytest.Must(t, c.Get("/keys").Unavailable())
+	answer, err := c.Send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/"})
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Unavailable())
 	lift()
-	after := f.scrape()
+	after := scrape(f.Gateway)
 	for _, name := range []string{
 		`stepgate_requests_judged_total{reason="store_unavailable",result="error"}`,
 		`stepgate_own_requests_total{reason="store_unavailable",result="error"}`,

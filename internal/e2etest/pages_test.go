@@ -1,12 +1,16 @@
 package e2etest_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+)
 
 // Every state of the pages that a person can reach is accessible, fits a phone, and breaks no policy.
 func TestLookOfChallengePage(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", vault))
-	p := g.visit("alice", options{Synced: true, NoPresence: true}, calm)
+	g := gatewaytest.Start(t, gatewaytest.Console("", vault))
+	p := visit(g, "alice", options{Synced: true, NoPresence: true}, calm)
 	p.open("/servers/eu-west-1/credentials?account=42&sort=name")
 	p.panel("create")
 	p.look("challenge-create")
@@ -43,9 +47,9 @@ func TestLookOfChallengePage(t *testing.T) {
 
 func TestLookOfAccountPage(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", ""))
-	p := g.visit("alice", options{Synced: true}, calm)
-	p.open(account)
+	g := gatewaytest.Start(t, gatewaytest.Console("", ""))
+	p := visit(g, "alice", options{Synced: true}, calm)
+	p.open(gatewaytest.Account)
 	p.look("account-empty")
 	p.register("A laptop with a name that is quite long, as people write them")
 	p.look("account-one")
@@ -61,8 +65,8 @@ func TestLookOfAccountPage(t *testing.T) {
 
 func TestLookOfRefusals(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", ""))
-	p := g.visit("alice", options{}, calm)
+	g := gatewaytest.Start(t, gatewaytest.Console("", ""))
+	p := visit(g, "alice", options{}, calm)
 	for _, refusal := range []struct{ name, path, code, title string }{
 		{"refusal-path", "/admin%2fx", "path_ambiguous", "This address is not accepted"},
 		{"refusal-not-found", "/.stepgate/nothing", "not_found", "Nothing here"},
@@ -71,16 +75,16 @@ func TestLookOfRefusals(t *testing.T) {
 	} {
 		p.open(refusal.path)
 		p.says("main", refusal.title, "Code for support: "+refusal.code)
-		g.audited("request_refused", refusal.code)
+		g.Audited("request_refused", refusal.code)
 		p.look(refusal.name)
 	}
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 
-	nobody := start(t, headerConsole("", ""))
-	q := nobody.visit("", options{}, calm)
+	nobody := gatewaytest.Start(t, gatewaytest.HeaderConsole("", ""))
+	q := visit(nobody, "", options{}, calm)
 	q.open("/keys")
 	q.says("main", "You are not signed in", "Sign in again, then reload this page.", "Code for support: user_missing")
-	nobody.audited("request_refused", "user_missing")
+	nobody.Audited("request_refused", "user_missing")
 	q.look("refusal-nobody")
-	nobody.upstream.untouched()
+	nobody.Upstream.Untouched()
 }

@@ -7,13 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
 
 // person is somebody at a browser: a tab, signed in by basic auth, and an authenticator.
 type person struct {
 	*browsertest.Tab
-	g   *gateway
+	g   *gatewaytest.Gateway
 	t   testing.TB
 	key *browsertest.Authenticator
 }
@@ -36,9 +38,9 @@ const witness = `if (window.CredentialsContainer) for (const kind of ["get", "cr
 const calm = `Object.defineProperty(Document.prototype, "hasFocus", {value: () => false})`
 
 // visit opens a tab for a user of the gateway. Scripts run before those of every page.
-func (g *gateway) visit(user string, o browsertest.AuthenticatorOptions, scripts ...string) *person {
-	g.t.Helper()
-	return newPerson(g, g.t, chromium.Tab(g.t), user, o, scripts...)
+func visit(g *gatewaytest.Gateway, user string, o browsertest.AuthenticatorOptions, scripts ...string) *person {
+	g.T.Helper()
+	return newPerson(g, g.T, chromium.Tab(g.T), user, o, scripts...)
 }
 
 // sibling opens another tab of the same browser, with an authenticator that holds the same passkeys.
@@ -51,7 +53,7 @@ func (p *person) sibling(user string, scripts ...string) *person {
 	return s
 }
 
-func newPerson(g *gateway, t testing.TB, tab *browsertest.Tab, user string, o browsertest.AuthenticatorOptions, scripts ...string) *person {
+func newPerson(g *gatewaytest.Gateway, t testing.TB, tab *browsertest.Tab, user string, o browsertest.AuthenticatorOptions, scripts ...string) *person {
 	t.Helper()
 	p := &person{Tab: tab, g: g, t: t}
 	tab.Call("Network.enable", nil, nil)
@@ -76,7 +78,7 @@ func (p *person) signIn(user string) {
 	p.t.Helper()
 	headers := map[string]string{}
 	if user != "" {
-		headers["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+		headers["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+gatewaytest.Password))
 	}
 	p.Call("Network.setExtraHTTPHeaders", map[string]any{"headers": headers}, nil)
 }
@@ -88,11 +90,11 @@ func (p *person) confide() {
 	for _, key := range kept {
 		if what, ok := strings.CutPrefix(key, "test.secret "); ok {
 			what, value, _ := strings.Cut(what, " ")
-			p.g.log.secret(what, value)
+			p.g.Log.Secret(what, value)
 		}
 	}
 	for name, value := range p.cookies() {
-		p.g.log.secret("cookie "+name, value)
+		p.g.Log.Secret("cookie "+name, value)
 	}
 }
 
@@ -116,7 +118,7 @@ func (p *person) cookies() map[string]string {
 // open opens an address of the gateway.
 func (p *person) open(path string) {
 	p.t.Helper()
-	p.Open(p.g.url + path)
+	p.Open(p.g.URL + path)
 }
 
 // panel waits until the challenge page shows a panel and is ready for the button.
@@ -170,7 +172,7 @@ func (p *person) keeps() []string {
 	p.state("keeping")
 	codes := browsertest.Eval[[]string](p.Tab, "[...document.querySelectorAll('.codes code')].map((code) => code.textContent)")
 	for _, code := range codes {
-		p.g.log.secret("recovery code", code)
+		p.g.Log.Secret("recovery code", code)
 	}
 	if len(codes) != 8 {
 		p.t.Errorf("%d recovery codes", len(codes))

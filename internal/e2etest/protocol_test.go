@@ -2,78 +2,15 @@ package e2etest_test
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
-
-// secure is a console over https whose first factor is the header X-User. 127.0.0.1 is served, but is no origin.
-const secure = `{
-	admin localhost:$ADMIN
-	persist_config off
-	default_bind 127.0.0.1
-	skip_install_trust
-	auto_https disable_redirects
-	grace_period 1s
-	stepgate {
-		rp_id localhost
-		origins https://localhost:$PORT
-		store file $DIR/stepgate.db
-	}
-}
-https://localhost:$PORT, https://127.0.0.1:$PORT {
-	` + ownCertificate + `
-	log
-	stepgate {
-		user {header.X-User}
-		open /open /open/*
-		protect /admin/* {
-			max_age 5m
-		}
-	}
-	reverse_proxy $UPSTREAM
-}
-`
-
-func startSecure(t *testing.T) *gateway {
-	t.Helper()
-	g := prepare(t)
-	g.url = fmt.Sprintf("https://localhost:%d", g.port)
-	g.configure(secure)
-	g.run()
-	return g
-}
-
-// transports are the versions of HTTP that a gateway speaks, by name.
-func transports(t *testing.T, g *gateway) map[string]http.RoundTripper {
-	t.Helper()
-	address := fmt.Sprintf("127.0.0.1:%d", g.port)
-	over := func(protocols ...string) *http.Transport {
-		config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: protocols}
-		tr := &http.Transport{
-			ForceAttemptHTTP2: len(protocols) > 0,
-			TLSClientConfig:   config,
-			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, "tcp", address)
-			},
-		}
-		if len(protocols) == 0 {
-			tr.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-		}
-		t.Cleanup(tr.CloseIdleConnections)
-		return tr
-	}
-	h3 := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}}
-	t.Cleanup(func() { h3.Close() })
-	return map[string]http.RoundTripper{"HTTP/1.1": over(), "HTTP/2.0": over("h2"), "HTTP/3.0": h3}
-}
 
 // attempt is a request of the table below, and what must come of it.
 type attempt struct {
@@ -133,30 +70,30 @@ const tooLong = "too long"
 // Whatever the version of HTTP, the verdict is the same.
 func TestProtocolsAgree(t *testing.T) {
 	t.Parallel()
-	g := startSecure(t)
-	for version, transport := range transports(t, g) {
+	g := gatewaytest.StartSecure(t)
+	for version, transport := range gatewaytest.Transports(t, g) {
 		for _, a := range attempts {
-			answer, protocol, err := g.attempt(transport, a)
+			answer, protocol, err := attempted(g, transport, a)
 			if a.code == tooLong {
-				g.upstream.untouched()
-				if err == nil && answer.status != a.status {
-					t.Errorf("%s, %s: %d, want %d: %.300s", version, a.name, answer.status, a.status, answer.body)
+				g.Upstream.Untouched()
+				if err == nil && answer.Status != a.status {
+					t.Errorf("%s, %s: %d, want %d: %.300s", version, a.name, answer.Status, a.status, answer.Body)
 				}
 				continue
 			}
 			if err != nil {
 				t.Errorf("%s, %s: %v", version, a.name, err)
-				g.upstream.untouched()
+				g.Upstream.Untouched()
 				continue
 			}
 			if protocol != version {
 				t.Fatalf("%s, %s: answered in %s", version, a.name, protocol)
 			}
-			if answer.status != a.status {
-				t.Errorf("%s, %s: %d, want %d: %.300s", version, a.name, answer.status, a.status, answer.body)
+			if answer.Status != a.status {
+				t.Errorf("%s, %s: %d, want %d: %.300s", version, a.name, answer.Status, a.status, answer.Body)
 			}
 			if a.code == "" {
-				r := g.upstream.one()
+				r := g.Upstream.One()
 				for name := range r.Header {
 					if strings.Contains(strings.ToLower(name), "stepgate") || strings.HasPrefix(name, "X-Original") || strings.HasPrefix(name, "X-Rewrite") || strings.Contains(name, "Override") {
 						t.Errorf("%s, %s: the upstream got %s: %q", version, a.name, name, r.Header[name])
@@ -167,34 +104,34 @@ func TestProtocolsAgree(t *testing.T) {
 				}
 				continue
 			}
-			g.upstream.untouched()
-			if got := problemIn(t, answer.body); got.Code != a.code || got.Reason != a.reason {
+			g.Upstream.Untouched()
+			if got := gatewaytest.ProblemIn(t, answer.Body); got.Code != a.code || got.Reason != a.reason {
 				t.Errorf("%s, %s: %+v", version, a.name, got)
 			}
 			if a.reason != "" {
-				g.audited(a.code, a.reason)
+				g.Audited(a.code, a.reason)
 			} else {
-				g.audited("request_refused", a.code)
+				g.Audited("request_refused", a.code)
 			}
 		}
 	}
 }
 
-// attempt sends one, as carol.
-func (g *gateway) attempt(transport http.RoundTripper, a attempt) (reply, string, error) {
+// attempted sends one, as carol.
+func attempted(g *gatewaytest.Gateway, transport http.RoundTripper, a attempt) (gatewaytest.Reply, string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var body io.Reader
 	if a.trailer {
 		body = io.NopCloser(strings.NewReader("x"))
 	}
-	request, err := http.NewRequestWithContext(ctx, a.method, fmt.Sprintf("https://127.0.0.1:%d/", g.port), body)
+	request, err := http.NewRequestWithContext(ctx, a.method, fmt.Sprintf("https://127.0.0.1:%d/", g.Port), body)
 	if err != nil {
-		return reply{}, "", err
+		return gatewaytest.Reply{}, "", err
 	}
-	request.Host = fmt.Sprintf("localhost:%d", g.port)
+	request.Host = fmt.Sprintf("localhost:%d", g.Port)
 	if a.host != "" {
-		request.Host = g.fill(a.host)
+		request.Host = g.Fill(a.host)
 	}
 	request.URL.Opaque, request.URL.Path = a.path, ""
 	if strings.HasPrefix(a.path, "//") { // an opaque one would count as an authority
@@ -212,30 +149,30 @@ func (g *gateway) attempt(transport http.RoundTripper, a attempt) (reply, string
 	}
 	answer, err := transport.RoundTrip(request)
 	if err != nil {
-		return reply{}, "", err
+		return gatewaytest.Reply{}, "", err
 	}
 	defer answer.Body.Close()
 	content, err := io.ReadAll(answer.Body)
-	return reply{answer.StatusCode, answer.Header, content}, answer.Proto, err
+	return gatewaytest.Reply{Status: answer.StatusCode, Header: answer.Header, Body: content}, answer.Proto, err
 }
 
 // With a grant, requests pass in every version, and the upstream is told by the gateway alone.
 func TestProtocolsAgreeOnWhatPasses(t *testing.T) {
 	t.Parallel()
-	g := startSecure(t)
-	c := newClient(t, g, "carol")
-	must(t, c.register("Key"))
-	answer, err := c.stepUp("/admin/x")
-	must(t, err)
-	must(t, answer.expect(200))
-	cookie := answer.cookie("__Host-stepgate")
-	for version, transport := range transports(t, g) {
-		answer, _, err := g.attempt(transport, attempt{method: "DELETE", path: "/admin/x?y=%2f", trailer: true, header: map[string]string{
+	g := gatewaytest.StartSecure(t)
+	c := gatewaytest.NewClient(t, g, "carol")
+	gatewaytest.Must(t, c.Register("Key"))
+	answer, err := c.StepUp("/admin/x")
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Expect(200))
+	cookie := answer.Cookie("__Host-stepgate")
+	for version, transport := range gatewaytest.Transports(t, g) {
+		answer, _, err := attempted(g, transport, attempt{method: "DELETE", path: "/admin/x?y=%2f", trailer: true, header: map[string]string{
 			"Cookie": "theme=dark; " + cookie, "X-Stepgate-User": "root", "x-stepgate-passkey": "x", "X-Stepgate-Extra": "x",
 		}})
-		must(t, err)
-		must(t, answer.expect(200))
-		r := g.upstream.one()
+		gatewaytest.Must(t, err)
+		gatewaytest.Must(t, answer.Expect(200))
+		r := g.Upstream.One()
 		if r.Method != "DELETE" || r.Target != "/admin/x?y=%2f" || fmt.Sprint(r.Header["X-Stepgate-User"]) != "[carol]" || len(r.Header["X-Stepgate-Passkey"][0]) != 22 ||
 			r.Header["X-Stepgate-Extra"] != nil || fmt.Sprint(r.Header["Cookie"]) != "[theme=dark]" || len(r.Trailer["X-Stepgate-User"]) > 0 {
 			t.Errorf("%s: the upstream got %+v", version, r)

@@ -1,43 +1,16 @@
 package e2etest_test
 
 import (
-	"bufio"
-	"crypto/tls"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strings"
 	"testing"
-	"time"
-)
 
-// raw sends bytes over TLS and returns the first answer, or nil where the connection was closed without one.
-func (g *gateway) raw(text string) *reply {
-	g.t.Helper()
-	connection, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", fmt.Sprintf("127.0.0.1:%d", g.port),
-		&tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
-	must(g.t, err)
-	defer connection.Close()
-	must(g.t, connection.SetDeadline(time.Now().Add(patience)))
-	text = strings.ReplaceAll(g.fill(text), "\n", "\r\n")
-	if _, err := io.WriteString(connection, text+"\r\n\r\n"); err != nil {
-		g.t.Fatal(err)
-	}
-	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
-	if err != nil {
-		return nil
-	}
-	defer answer.Body.Close()
-	body, _ := io.ReadAll(answer.Body)
-	return &reply{answer.StatusCode, answer.Header, body}
-}
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+)
 
 // What only a raw connection can send. Without a code, the server in front of the gate refuses it by itself; nothing of
 // it may reach the upstream.
 func TestRawRequests(t *testing.T) {
 	t.Parallel()
-	g := startSecure(t)
+	g := gatewaytest.StartSecure(t)
 	const as = "\nHost: localhost:$PORT\nX-User: carol\nConnection: close"
 	for _, test := range []struct{ name, text, code, reason string }{
 		{"a method in lower case", "delete /keys HTTP/1.1" + as, "method_refused", ""},
@@ -67,25 +40,25 @@ func TestRawRequests(t *testing.T) {
 		{"two users", "GET /keys HTTP/1.1\nX-User: dave" + as, "user_missing", ""},
 		{"lengths that disagree", "POST /open HTTP/1.1\nContent-Length: 5\nContent-Length: 6" + as + "\n\nhello", "", ""},
 	} {
-		answer := g.raw(test.text)
-		g.upstream.untouched()
+		answer := g.Raw(test.text)
+		g.Upstream.Untouched()
 		switch {
 		case test.code == "":
-			if answer != nil && answer.status < 400 && len(answer.body) > 0 {
-				t.Errorf("%s: %d %.300s", test.name, answer.status, answer.body)
+			if answer != nil && answer.Status < 400 && len(answer.Body) > 0 {
+				t.Errorf("%s: %d %.300s", test.name, answer.Status, answer.Body)
 			}
 			continue
 		case answer == nil:
 			t.Errorf("%s: no answer", test.name)
 			continue
 		}
-		if got := problemIn(t, answer.body); got.Code != test.code || got.Reason != test.reason || got.Status != answer.status {
-			t.Errorf("%s: %d %+v", test.name, answer.status, got)
+		if got := gatewaytest.ProblemIn(t, answer.Body); got.Code != test.code || got.Reason != test.reason || got.Status != answer.Status {
+			t.Errorf("%s: %d %+v", test.name, answer.Status, got)
 		}
 		if test.reason != "" {
-			g.audited(test.code, test.reason)
+			g.Audited(test.code, test.reason)
 		} else {
-			g.audited("request_refused", test.code)
+			g.Audited("request_refused", test.code)
 		}
 	}
 }
@@ -93,23 +66,23 @@ func TestRawRequests(t *testing.T) {
 // A client can't make the proxy drop what the gate or the first factor says, by naming it in Connection.
 func TestConnectionNominations(t *testing.T) {
 	t.Parallel()
-	g := startSecure(t)
-	c := newClient(t, g, "carol")
-	must(t, c.register("Key"))
-	answer, err := c.stepUp("/keys")
-	must(t, err)
-	must(t, answer.expect(200))
-	cookie := answer.cookie("__Host-stepgate")
+	g := gatewaytest.StartSecure(t)
+	c := gatewaytest.NewClient(t, g, "carol")
+	gatewaytest.Must(t, c.Register("Key"))
+	answer, err := c.StepUp("/keys")
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Expect(200))
+	cookie := answer.Cookie("__Host-stepgate")
 	for _, nominated := range []string{
 		"X-Stepgate-User, X-Stepgate-Level, X-Stepgate-Passkey, X-Stepgate-Time", "close, x-stepgate-user, X-User, Cookie",
 		"X-Stepgate-User,,\tX-STEPGATE-LEVEL ,x-stepgate-passkey\nConnection: x-stepgate-time, x-user",
 	} {
 		text := "GET /keys HTTP/1.1\nHost: localhost:$PORT\nX-User: carol\nCookie: theme=dark; " + cookie + "\nConnection: " + nominated + "\nConnection: close"
-		answer := g.raw(text)
-		if answer == nil || answer.status != 200 {
+		answer := g.Raw(text)
+		if answer == nil || answer.Status != 200 {
 			t.Fatalf("%s: %v", nominated, answer)
 		}
-		r := g.upstream.one()
+		r := g.Upstream.One()
 		for _, name := range []string{"X-Stepgate-User", "X-Stepgate-Level", "X-Stepgate-Passkey", "X-Stepgate-Time", "X-User", "Cookie"} {
 			if len(r.Header[name]) != 1 || r.Header[name][0] == "" {
 				t.Errorf("%s: the upstream got %s: %q", nominated, name, r.Header[name])

@@ -4,20 +4,22 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
 // The page says: allow cookies, then try again. Who does that gets through.
 func TestCookiesAllowedAfterCreating(t *testing.T) {
 	t.Parallel()
-	without := globals("") + site("header {\n -Set-Cookie\n defer\n }\n"+basicAuth+"\n\tstepgate")
-	g := start(t, without)
-	p := g.visit("alice", options{}, calm)
+	without := gatewaytest.Globals("") + gatewaytest.Site("header {\n -Set-Cookie\n defer\n }\n"+gatewaytest.BasicAuth+"\n\tstepgate")
+	g := gatewaytest.Start(t, without)
+	p := visit(g, "alice", options{}, calm)
 	p.open("/keys")
 	p.panel("create")
 	p.press()
 	p.failure("browser_mismatch")
-	g.audited("ceremony_refused", "browser_mismatch")
-	must(t, g.reload(console("", ""))) // cookies are kept from here on
+	g.Audited("ceremony_refused", "browser_mismatch")
+	gatewaytest.Must(t, g.Reload(gatewaytest.Console("", ""))) // cookies are kept from here on
 	p.press()
 	p.Wait("document.querySelector('main').dataset.state !== 'waiting'")
 	for range 2 { // the cookie comes with the first answer, so the second try has it
@@ -33,17 +35,17 @@ func TestCookiesAllowedAfterCreating(t *testing.T) {
 }
 
 // A passkey was created on the device while the gateway was away: the next press sends it, and no second one is made.
-func TestRestartWhileCreating(t *testing.T) { onEachStore(t, testRestartWhileCreating) }
+func TestRestartWhileCreating(t *testing.T) { gatewaytest.OnEachStore(t, testRestartWhileCreating) }
 
-func testRestartWhileCreating(t *testing.T, on store) {
-	g := on.start(t, console("", ""))
-	p := g.visit("alice", options{}, calm)
+func testRestartWhileCreating(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.Console("", ""))
+	p := visit(g, "alice", options{}, calm)
 	p.open("/keys")
 	p.panel("create")
-	g.stop()
+	g.Stop()
 	p.press()
 	p.failure("network")
-	g.run()
+	g.Run()
 	p.press()
 	p.keeps()
 	p.panel("confirm")
@@ -60,18 +62,18 @@ func testRestartWhileCreating(t *testing.T, on store) {
 // Name and password in the address, as people type it to try the example.
 func TestPasswordInTheAddress(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", ""))
-	p := g.visit("", options{}, calm)
-	p.Open(fmt.Sprintf("http://alice:%s@localhost:%d/keys?x=1", strings.ReplaceAll(password, " ", "%20"), g.port))
+	g := gatewaytest.Start(t, gatewaytest.Console("", ""))
+	p := visit(g, "", options{}, calm)
+	p.Open(fmt.Sprintf("http://alice:%s@localhost:%d/keys?x=1", strings.ReplaceAll(gatewaytest.Password, " ", "%20"), g.Port))
 	p.panel("create")
 	p.press()
 	p.keeps()
 	p.panel("confirm")
 	p.press()
 	p.at("/keys?x=1")
-	p.open(account)
+	p.open(gatewaytest.Account)
 	p.says("main", "1 of 10")
-	for _, r := range g.upstream.take() {
+	for _, r := range g.Upstream.Take() {
 		if r.Header.Get("X-Stepgate-User") != "alice" {
 			t.Errorf("the upstream got %v", r)
 		}
@@ -81,11 +83,11 @@ func TestPasswordInTheAddress(t *testing.T) {
 // The window is shorter than the way back to the page takes: the page may not blame a clock for that.
 func TestShortWindowIsNoWrongClock(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", "protect /keys/* {\n max_age 4s\n}"))
-	p := g.visit("alice", options{}, calm)
+	g := gatewaytest.Start(t, gatewaytest.Console("", "protect /keys/* {\n max_age 4s\n}"))
+	p := visit(g, "alice", options{}, calm)
 	p.enrolByHand("/keys/a")
 	p.at("/keys/a")
-	eventually(t, "a script gets 401", func() bool { return p.fetch("/keys/a", "{}").Status == 401 })
+	gatewaytest.Eventually(t, "a script gets 401", func() bool { return p.fetch("/keys/a", "{}").Status == 401 })
 	p.open("/keys/a")
 	p.Wait("['ready', 'failed'].includes(document.querySelector('main')?.dataset.state)")
 	if text := p.Text("main"); strings.Contains(text, "clock") {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
@@ -30,7 +32,7 @@ const kin = `{
 	}
 }
 (console) {
-	` + ownCertificate + `
+	` + gatewaytest.OwnCertificate + `
 	log
 	@private not path /.well-known/webauthn /.well-known/passkey-endpoints
 	basic_auth @private {
@@ -54,8 +56,8 @@ ops.other.test {
 `
 
 // signedIn has a client's requests pass basic auth.
-func (c *client) signedIn(user string) *client {
-	c.http.Transport = signed{c.http.Transport, basic(user)}
+func signedIn(c *gatewaytest.Client, user string) *gatewaytest.Client {
+	c.HTTP.Transport = signed{c.HTTP.Transport, gatewaytest.Basic(user)}
 	return c
 }
 
@@ -71,15 +73,15 @@ func (s signed) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // A passkey registered on one domain opens the console on another, in a real browser, as long as the configuration says so.
-func TestRelatedOrigins(t *testing.T) { onEachStore(t, testRelatedOrigins) }
+func TestRelatedOrigins(t *testing.T) { gatewaytest.OnEachStore(t, testRelatedOrigins) }
 
-func testRelatedOrigins(t *testing.T, on store) {
-	g := on.prepare(t)
-	g.url = "https://console.example.test"
-	caddyfile := strings.ReplaceAll(kin, "$HTTP", fmt.Sprint(freePort(t)))
-	g.configure(caddyfile)
-	g.run()
-	here := fmt.Sprintf("127.0.0.1:%d", g.port)
+func testRelatedOrigins(t *testing.T, on gatewaytest.Store) {
+	g := on.Prepare(t)
+	g.URL = "https://console.example.test"
+	caddyfile := strings.ReplaceAll(kin, "$HTTP", fmt.Sprint(gatewaytest.FreePort(t)))
+	g.Configure(caddyfile)
+	g.Run()
+	here := fmt.Sprintf("127.0.0.1:%d", g.Port)
 	browser := browsertest.Start(t, browsertest.Options{Hosts: map[string]string{"*.example.test:443": here, "example.test:443": here, "*.other.test:443": here}})
 	p := newPerson(g, t, browser.Tab(t), "alice", options{}, calm)
 
@@ -90,13 +92,13 @@ func testRelatedOrigins(t *testing.T, on store) {
 	p.panel("confirm")
 	p.press()
 	p.at("/keys")
-	if e := g.audited("passkey_registered", ""); e.Host != "console.example.test" {
+	if e := g.Audited("passkey_registered", ""); e.Host != "console.example.test" {
 		t.Errorf("audited %+v", e)
 	}
-	g.audited("ceremony_finished", "")
+	g.Audited("ceremony_finished", "")
 	p.confide()
 	carried := p.cookies()["__Host-stepgate"]
-	g.upstream.one()
+	g.Upstream.One()
 
 	// The other domain: no grant, the same passkey, a grant of its own.
 	p.Open("https://ops.other.test/keys?x=1")
@@ -105,34 +107,34 @@ func testRelatedOrigins(t *testing.T, on store) {
 	if c := p.cookies(); c["__Host-stepgate"] != "" {
 		t.Errorf("cookies before: %v", c)
 	}
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 	p.press()
 	p.at("/keys?x=1")
-	if e := g.audited("ceremony_finished", ""); e.Host != "ops.other.test" {
+	if e := g.Audited("ceremony_finished", ""); e.Host != "ops.other.test" {
 		t.Errorf("audited %+v", e)
 	}
 	p.confide()
-	if r := g.upstream.one(); r.Host != "ops.other.test" || r.Header.Get("X-Stepgate-User") != "alice" {
+	if r := g.Upstream.One(); r.Host != "ops.other.test" || r.Header.Get("X-Stepgate-User") != "alice" {
 		t.Errorf("the upstream got %v", r)
 	}
-	g.log.secret("cookie", carried)
+	g.Log.Secret("cookie", carried)
 
 	// An administrator's link leads to either.
-	links := g.invites("bob").Links
+	links := invites(g, "bob").Links
 	if len(links) != 2 || !strings.HasPrefix(links[0], "https://console.example.test/.stepgate/passkeys#") || !strings.HasPrefix(links[1], "https://ops.other.test/.stepgate/passkeys#") {
 		t.Errorf("invited to %v", links)
 	}
 
 	// By hand, either's grant is refused at the other.
-	c := newClient(t, g, "").signedIn("alice")
+	c := signedIn(gatewaytest.NewClient(t, g, ""), "alice")
 	for origin, grant := range map[string]string{"https://ops.other.test": carried, "https://console.example.test": p.cookies()["__Host-stepgate"]} {
-		c.origin = origin
-		must(t, c.get("/keys", "Cookie", "__Host-stepgate="+grant).refused(401, "grant_other_origin"))
+		c.Origin = origin
+		gatewaytest.Must(t, c.Get("/keys", "Cookie", "__Host-stepgate="+grant).Refused(401, "grant_other_origin"))
 	}
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 
 	// Where the RP ID's host asks browsers to sign in, they refuse, and the page says so.
-	must(t, g.reload(strings.Replace(caddyfile, "@private not path /.well-known/webauthn /.well-known/passkey-endpoints", "@private path *", 1)))
+	gatewaytest.Must(t, g.Reload(strings.Replace(caddyfile, "@private not path /.well-known/webauthn /.well-known/passkey-endpoints", "@private path *", 1)))
 	signedOut := p.cookies()["__Host-stepgate"]
 	p.Call("Network.clearBrowserCookies", nil, nil)
 	p.Open("https://ops.other.test/keys")
@@ -140,13 +142,13 @@ func testRelatedOrigins(t *testing.T, on store) {
 	p.press()
 	p.failure("blocked")
 	p.says("#alert", "Passkeys don’t work at this address")
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 
 	// No longer related: the browser refuses, and so does the gateway, whatever a client says.
-	must(t, g.reload(strings.Replace(caddyfile, "related_origins https://ops.other.test", "", 1)))
+	gatewaytest.Must(t, g.Reload(strings.Replace(caddyfile, "related_origins https://ops.other.test", "", 1)))
 	p.Open("https://ops.other.test/open")
 	p.at("/open")
-	g.upstream.take()
+	g.Upstream.Take()
 	for _, call := range []string{
 		`get({publicKey: {rpId: "example.test", challenge: new Uint8Array(32)}})`,
 		`create({publicKey: {rp: {id: "example.test", name: "x"}, challenge: new Uint8Array(32), user: {id: new Uint8Array(16), name: "u", displayName: "u"},
@@ -158,19 +160,19 @@ func testRelatedOrigins(t *testing.T, on store) {
 	}
 	p.Open("https://ops.other.test/keys")
 	p.says("main", "This host is not set up", "Code for support: origin_unknown", "related_origins https://ops.other.test")
-	g.audited("request_refused", "origin_unknown")
-	c.origin = "https://ops.other.test"
-	must(t, c.get("/keys", "Cookie", "__Host-stepgate="+signedOut).refused(421, "origin_unknown"))
-	answer, err := c.send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
-	must(t, err)
-	must(t, answer.refused(421, "origin_unknown"))
+	g.Audited("request_refused", "origin_unknown")
+	c.Origin = "https://ops.other.test"
+	gatewaytest.Must(t, c.Get("/keys", "Cookie", "__Host-stepgate="+signedOut).Refused(421, "origin_unknown"))
+	answer, err := c.Send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Refused(421, "origin_unknown"))
 
 	// A confirmation that was made there, sent to the console's own host.
-	c = newClient(t, g, "").signedIn("bob")
-	must(t, c.register("Key"))
-	answer, err = c.stepUp("/keys", authtest.Origin("https://ops.other.test"))
-	must(t, err)
-	must(t, answer.refused(403, "origin_mismatch"))
-	g.audited("ceremony_refused", "origin_mismatch")
-	g.upstream.untouched()
+	c = signedIn(gatewaytest.NewClient(t, g, ""), "bob")
+	gatewaytest.Must(t, c.Register("Key"))
+	answer, err = c.StepUp("/keys", authtest.Origin("https://ops.other.test"))
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Refused(403, "origin_mismatch"))
+	g.Audited("ceremony_refused", "origin_mismatch")
+	g.Upstream.Untouched()
 }

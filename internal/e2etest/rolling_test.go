@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
 // drained is what makes a restart invisible. The gateway goes on serving for a second after it was told to stop, while
@@ -36,14 +38,14 @@ const (
 
 // draining is a console that says when it is going. The question about that comes to the gate like any other.
 func draining() string {
-	text := headerConsole("revocation_lag 0s", "open /open /alive")
+	text := gatewaytest.HeaderConsole("revocation_lag 0s", "open /open /alive")
 	text = strings.Replace(text, "grace_period 1s", "grace_period 5s\n\t"+drained, 1)
 	return strings.Replace(text, "\treverse_proxy", "\t"+health+"\n\treverse_proxy", 1)
 }
 
 // load is clients that use a fleet until they are told to stop, and what they did.
 type load struct {
-	f      *fleet
+	f      *gatewaytest.Fleet
 	done   chan struct{}
 	wait   sync.WaitGroup
 	errs   chan error
@@ -60,12 +62,12 @@ func (l *load) count(name string) *atomic.Int64 {
 // Two gateways are stopped and started in turn while people go on using the console through the load balancer. Nobody
 // gets a wrong answer: not one request is refused that should pass, or passes that should not.
 //
-// It is not parallel to others, see [few].
+// It is not parallel to others, see [gatewaytest.Few].
 func TestRollingRestart(t *testing.T) {
 	const clients, rounds = 6, 3
-	f := newFleet(t, 2)
-	f.start(draining())
-	f.balance(balancing)
+	f := gatewaytest.NewFleet(t, 2)
+	f.Start(draining())
+	f.Balance(balancing)
 
 	l := &load{f: f, done: make(chan struct{}), errs: make(chan error, clients)}
 	l.phase.Store("both run")
@@ -93,7 +95,7 @@ func TestRollingRestart(t *testing.T) {
 	progress := func() {
 		t.Helper()
 		before := l.count("requests").Load()
-		eventually(t, "the clients go on", func() bool {
+		gatewaytest.Eventually(t, "the clients go on", func() bool {
 			select {
 			case err := <-l.errs:
 				t.Fatal(err)
@@ -104,13 +106,13 @@ func TestRollingRestart(t *testing.T) {
 	}
 	progress()
 	for range rounds {
-		for i, g := range f.gateways {
+		for i, g := range f.Gateways {
 			l.phase.Store("a gateway stops")
-			g.stop()
+			g.Stop()
 			l.phase.Store(fmt.Sprintf("gateway %d is down", i))
 			progress()
 			l.phase.Store(fmt.Sprintf("gateway %d starts", i))
-			g.run()
+			g.Run()
 			l.count("restarts").Add(1)
 			progress()
 		}
@@ -137,11 +139,11 @@ func TestRollingRestart(t *testing.T) {
 }
 
 // ask sends a request. What the load balancer could not pass on is counted and sent again.
-func (l *load) ask(c *client, method, path string, body any, headers ...string) (reply, error) {
+func (l *load) ask(c *gatewaytest.Client, method, path string, body any, headers ...string) (gatewaytest.Reply, error) {
 	for {
-		answer, err := c.send(method, path, body, headers...)
+		answer, err := c.Send(method, path, body, headers...)
 		l.count("requests").Add(1)
-		if err == nil && answer.status != http.StatusBadGateway {
+		if err == nil && answer.Status != http.StatusBadGateway {
 			return answer, nil
 		}
 		l.count(method + " lost").Add(1)
@@ -157,10 +159,10 @@ var errRepeat = errors.New("lost")
 
 // visit is a new person's day: first use, step-ups, requests in between, and a log-out.
 func (l *load) visit(t *testing.T) error {
-	c := newClient(t, l.f.balancer, fmt.Sprintf("person-%d", l.people.Add(1)))
-	defer c.http.CloseIdleConnections()
+	c := gatewaytest.NewClient(t, l.f.Balancer, fmt.Sprintf("person-%d", l.people.Add(1)))
+	defer c.HTTP.CloseIdleConnections()
 	wrong := func(what string, err error) error {
-		return fmt.Errorf("%s, while %v: %s: %w", c.user, l.phase.Load(), what, err)
+		return fmt.Errorf("%s, while %v: %s: %w", c.User, l.phase.Load(), what, err)
 	}
 	again := func(what string, do func() error) error {
 		for {
@@ -173,37 +175,41 @@ func (l *load) visit(t *testing.T) error {
 			}
 		}
 	}
-	expect := func(method, path string, body any, check func(reply) error) error {
+	expect := func(method, path string, body any, check func(gatewaytest.Reply) error) error {
 		answer, err := l.ask(c, method, path, body)
 		if err == nil {
 			err = check(answer)
 		}
 		return err
 	}
-	status := func(n int) func(reply) error { return func(r reply) error { return r.expect(n) } }
-	refused := func(n int, code string) func(reply) error { return func(r reply) error { return r.refused(n, code) } }
+	status := func(n int) func(gatewaytest.Reply) error {
+		return func(r gatewaytest.Reply) error { return r.Expect(n) }
+	}
+	refused := func(n int, code string) func(gatewaytest.Reply) error {
+		return func(r gatewaytest.Reply) error { return r.Refused(n, code) }
+	}
 
 	if err := again("before first use", func() error { return expect("GET", "/keys", nil, refused(401, "grant_missing")) }); err != nil {
 		return err
 	}
 	if err := again("registering", func() error {
-		answer, err := l.ask(c, "POST", account+"/options", map[string]any{"name": "Key"})
+		answer, err := l.ask(c, "POST", gatewaytest.Account+"/options", map[string]any{"name": "Key"})
 		if err != nil {
 			return err
 		}
-		if err := answer.refused(403, "authorization_needed"); err == nil && l.count("POST lost").Load() > 0 {
+		if err := answer.Refused(403, "authorization_needed"); err == nil && l.count("POST lost").Load() > 0 {
 			return nil // the registration that was lost had been carried out
 		}
-		if err := answer.expect(200); err != nil {
+		if err := answer.Expect(200); err != nil {
 			return err
 		}
-		credential, err := c.key.Register(answer.body, c.origin)
+		credential, err := c.Key.Register(answer.Body, c.Origin)
 		if err != nil {
 			return err
 		}
-		c.confide(answer.body, credential)
+		c.Confide(answer.Body, credential)
 		l.count("ceremonies").Add(1)
-		return expect("POST", account, map[string]any{"credential": rawJSON(credential), "name": "Key"}, status(201))
+		return expect("POST", gatewaytest.Account, map[string]any{"credential": gatewaytest.RawJSON(credential), "name": "Key"}, status(201))
 	}); err != nil {
 		return err
 	}
@@ -211,24 +217,24 @@ func (l *load) visit(t *testing.T) error {
 		err = again("stepping up", func() error {
 			answer, err := l.ask(c, "POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/keys"})
 			if err == nil {
-				err = answer.expect(200)
+				err = answer.Expect(200)
 			}
 			if err != nil {
 				return err
 			}
-			credential, err := c.key.Authenticate(answer.body, c.origin)
+			credential, err := c.Key.Authenticate(answer.Body, c.Origin)
 			if err != nil {
 				return err
 			}
-			c.confide(answer.body, credential)
-			body := map[string]any{"return_to": "/keys", "credential": rawJSON(credential)}
+			c.Confide(answer.Body, credential)
+			body := map[string]any{"return_to": "/keys", "credential": gatewaytest.RawJSON(credential)}
 			l.count("ceremonies").Add(1)
-			return expect("POST", "/.stepgate/challenge/verify", body, func(r reply) error {
-				grant = r.cookie("stepgate")
-				if !r.grants() {
-					return fmt.Errorf("no grant: %w", r.expect(200))
+			return expect("POST", "/.stepgate/challenge/verify", body, func(r gatewaytest.Reply) error {
+				grant = r.Cookie("stepgate")
+				if !r.Grants() {
+					return fmt.Errorf("no grant: %w", r.Expect(200))
 				}
-				return r.expect(200)
+				return r.Expect(200)
 			})
 		})
 		return grant, err
@@ -248,13 +254,13 @@ func (l *load) visit(t *testing.T) error {
 		}
 		if err := again("another's request with this grant", func() error {
 			other := *c
-			other.user = "mallory"
-			speaker := *c.http
+			other.User = "mallory"
+			speaker := *c.HTTP
 			speaker.Jar = nil
-			other.http = &speaker
+			other.HTTP = &speaker
 			answer, err := l.ask(&other, "GET", "/keys", nil, "Cookie", grant)
 			if err == nil {
-				err = answer.refused(401, "grant_other_user")
+				err = answer.Refused(401, "grant_other_user")
 			}
 			return err
 		}); err != nil {
@@ -265,12 +271,12 @@ func (l *load) visit(t *testing.T) error {
 		}
 		if err := again("with a grant that was revoked", func() error {
 			bare := *c
-			speaker := *c.http
+			speaker := *c.HTTP
 			speaker.Jar = nil
-			bare.http = &speaker
+			bare.HTTP = &speaker
 			answer, err := l.ask(&bare, "GET", "/keys", nil, "Cookie", grant)
 			if err == nil {
-				err = answer.refused(401, "grant_revoked")
+				err = answer.Refused(401, "grant_revoked")
 			}
 			return err
 		}); err != nil {

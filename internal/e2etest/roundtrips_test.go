@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/faulttest"
 )
 
@@ -12,12 +14,12 @@ import (
 // younger than the lag: so an outage that is shorter than that is not noticed by those who stepped up.
 func TestCallsOfDynamoDB(t *testing.T) {
 	t.Parallel()
-	f := newFaulty(t, "revocation_lag 1m")
-	c := newClient(t, f.gateway, "carol")
+	f := gatewaytest.NewFaulty(t, "revocation_lag 1m")
+	c := gatewaytest.NewClient(t, f.Gateway, "carol")
 	calls := func(what string, want ...string) {
 		t.Helper()
 		var got []string
-		for _, call := range f.proxy.Take() {
+		for _, call := range f.Proxy.Take() {
 			got = append(got, call.Operation)
 		}
 		slices.Sort(got) // some are made at the same time
@@ -25,30 +27,30 @@ func TestCallsOfDynamoDB(t *testing.T) {
 			t.Errorf("%s calls %q, want %q", what, got, want)
 		}
 	}
-	f.proxy.Take() // the check at the start
-	body, err := c.beginRegistration(c.key, "Key", nil)
-	must(t, err)
+	f.Proxy.Take() // the check at the start
+	body, err := c.BeginRegistration(c.Key, "Key", nil)
+	gatewaytest.Must(t, err)
 	calls("starting a registration", "PutItem", "Query")
-	_, err = c.step("POST", account, body, 201)
-	must(t, err)
+	_, err = c.Step("POST", gatewaytest.Account, body, 201)
+	gatewaytest.Must(t, err)
 	calls("finishing it", "DeleteItem", "Query", "TransactWriteItems")
-	body, err = c.begin(map[string]any{"return_to": "/keys"})
-	must(t, err)
+	body, err = c.Begin(map[string]any{"return_to": "/keys"})
+	gatewaytest.Must(t, err)
 	calls("starting a step-up", "PutItem", "Query")
-	answer, err := c.finish(body)
-	must(t, err)
-	must(t, answer.expect(200))
+	answer, err := c.Finish(body)
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Expect(200))
 	calls("finishing it", "DeleteItem", "Query", "UpdateItem")
-	must(t, c.get("/keys").expect(200))
+	gatewaytest.Must(t, c.Get("/keys").Expect(200))
 	calls("the first protected request", "Query")
 
-	lift := f.proxy.Inject(faulttest.Fault{Kind: faulttest.Hang})
+	lift := f.Proxy.Inject(faulttest.Fault{Kind: faulttest.Hang})
 	defer lift()
 	for range 5 {
-		must(t, c.get("/keys").expect(200))
+		gatewaytest.Must(t, c.Get("/keys").Expect(200))
 	}
-	must(t, newClient(t, f.gateway, "carol").get("/keys").refused(401, "grant_missing"))
-	f.audited("step_up_required", "grant_missing")
-	must(t, c.get("/open").expect(200))
+	gatewaytest.Must(t, gatewaytest.NewClient(t, f.Gateway, "carol").Get("/keys").Refused(401, "grant_missing"))
+	f.Audited("step_up_required", "grant_missing")
+	gatewaytest.Must(t, c.Get("/open").Expect(200))
 	calls("a protected request within the lag, one without a grant, an open one")
 }

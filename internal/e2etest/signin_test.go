@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
 // signedInAt is what the first factor says from now on: who the person is, and when they signed in ("" for nothing).
 func (p *person) signedInAt(user, at string) {
 	p.t.Helper()
-	headers := map[string]string{"Authorization": basic(user)}
+	headers := map[string]string{"Authorization": gatewaytest.Basic(user)}
 	if at != "" {
 		headers["X-Auth-Time"] = at
 	}
@@ -18,12 +20,12 @@ func (p *person) signedInAt(user, at string) {
 
 // A first passkey is set up soon after signing in. The pages say so before anybody tries, and whoever is late is told what
 // to do. An invitation works at any time.
-func TestSignInTime(t *testing.T) { onEachStore(t, testSignInTime) }
+func TestSignInTime(t *testing.T) { gatewaytest.OnEachStore(t, testSignInTime) }
 
-func testSignInTime(t *testing.T, on store) {
-	g := on.start(t, console("registration first_use {\n\t\t\tsign_in_time {header.X-Auth-Time} within 10m\n\t\t}", ""))
+func testSignInTime(t *testing.T, on gatewaytest.Store) {
+	g := on.Start(t, gatewaytest.Console("registration first_use {\n\t\t\tsign_in_time {header.X-Auth-Time} within 10m\n\t\t}", ""))
 	ago := func(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
-	p := g.visit("alice", options{}, calm)
+	p := visit(g, "alice", options{}, calm)
 	closed := func(words string) {
 		t.Helper()
 		p.open("/keys")
@@ -38,20 +40,20 @@ func testSignInTime(t *testing.T, on store) {
 		if answer.Status != 403 {
 			t.Errorf("%d %s", answer.Status, answer.Body)
 		}
-		g.upstream.untouched()
+		g.Upstream.Untouched()
 	}
 
 	closed("the sign-in did not say when that was") // no header at all
-	g.audited("ceremony_refused", "sign_in_time_missing")
+	g.Audited("ceremony_refused", "sign_in_time_missing")
 	p.signedInAt("alice", "yesterday")
 	closed("the sign-in did not say when that was")
-	g.audited("ceremony_refused", "sign_in_time_missing")
+	g.Audited("ceremony_refused", "sign_in_time_missing")
 	p.signedInAt("alice", ago(11*time.Minute))
 	closed("you signed in earlier than that")
-	g.audited("ceremony_refused", "sign_in_too_old")
+	g.Audited("ceremony_refused", "sign_in_too_old")
 	p.signedInAt("alice", fmt.Sprint(time.Now().Add(-11*time.Minute).Unix()))
 	closed("you signed in earlier than that")
-	g.audited("ceremony_refused", "sign_in_too_old")
+	g.Audited("ceremony_refused", "sign_in_too_old")
 
 	// In time for the page, and too late for the button.
 	p.signedInAt("alice", ago(time.Minute))
@@ -62,7 +64,7 @@ func testSignInTime(t *testing.T, on store) {
 	p.Click("form[data-step=create] button")
 	p.Wait("!document.querySelector('#alert').hidden")
 	p.says("#alert", "Sign in again first", "come back to this page")
-	if e := g.audited("ceremony_refused", "sign_in_too_old"); e.Action != "first_use" || e.User != "alice" {
+	if e := g.Audited("ceremony_refused", "sign_in_too_old"); e.Action != "first_use" || e.User != "alice" {
 		t.Errorf("audited %+v", e)
 	}
 	if n := prompts(p, "create"); n != 0 {
@@ -78,23 +80,23 @@ func testSignInTime(t *testing.T, on store) {
 	p.keeps()
 	p.panel("confirm")
 	p.press()
-	g.audited("passkey_registered", "")
+	g.Audited("passkey_registered", "")
 	p.at("/keys")
-	g.upstream.take()
+	g.Upstream.Take()
 
 	// Of the others nobody asks.
-	bob := newClient(t, g, "").signedIn("bob")
-	must(t, bob.post(account+"/options", map[string]any{}).refused(403, "sign_in_time_missing"))
-	body := map[string]any{"invitation": g.invites("bob").Code}
-	options, err := bob.step("POST", account+"/options", body, 200)
-	must(t, err)
-	credential, err := bob.key.Register(options, g.url)
-	must(t, err)
-	bob.confide(options, credential)
-	_, err = bob.step("POST", account, map[string]any{"credential": rawJSON(credential)}, 201)
-	must(t, err)
-	if answer, err := bob.stepUp("/keys"); err != nil || answer.status != 200 || !answer.grants() {
-		t.Errorf("a step-up: %v, %d %s", err, answer.status, answer.body)
+	bob := signedIn(gatewaytest.NewClient(t, g, ""), "bob")
+	gatewaytest.Must(t, bob.Post(gatewaytest.Account+"/options", map[string]any{}).Refused(403, "sign_in_time_missing"))
+	body := map[string]any{"invitation": invites(g, "bob").Code}
+	options, err := bob.Step("POST", gatewaytest.Account+"/options", body, 200)
+	gatewaytest.Must(t, err)
+	credential, err := bob.Key.Register(options, g.URL)
+	gatewaytest.Must(t, err)
+	bob.Confide(options, credential)
+	_, err = bob.Step("POST", gatewaytest.Account, map[string]any{"credential": gatewaytest.RawJSON(credential)}, 201)
+	gatewaytest.Must(t, err)
+	if answer, err := bob.StepUp("/keys"); err != nil || answer.Status != 200 || !answer.Grants() {
+		t.Errorf("a step-up: %v, %d %s", err, answer.Status, answer.Body)
 	}
-	g.upstream.untouched()
+	g.Upstream.Untouched()
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/stepgate/stepgate/internal/faulttest"
 )
 
@@ -20,33 +22,44 @@ func TestStartOnWrongTables(t *testing.T) {
 	const command = "stepgate tables create"
 	for _, test := range []struct {
 		name  string
-		make  func(d *tables)
-		words func(g *gateway)
-		says  func(d *tables) []string
+		make  func(d *gatewaytest.Tables)
+		words func(g *gatewaytest.Gateway)
+		says  func(d *gatewaytest.Tables) []string
 	}{
-		{"no table", func(*tables) {}, nil, func(d *tables) []string { return []string{d.passkeys, d.challenges, "there is no table", command} }},
-		{"one table is missing", func(d *tables) { d.createWith(d.passkeys, "pk", "sk") }, nil,
-			func(d *tables) []string { return []string{d.challenges, "there is no table", command} }},
-		{"the keys have other names", func(d *tables) { d.createWith(d.passkeys, "id", "range"); d.createWith(d.challenges, "pk", "sk") }, nil,
-			func(d *tables) []string { return []string{d.passkeys, "id", "range", "pk", "sk", command} }},
-		{"no grant keys", func(d *tables) { d.create() },
-			func(g *gateway) { g.store = strings.Replace(g.store, "grant_keys {env.STEPGATE_GRANT_KEYS}", "", 1) },
-			func(*tables) []string { return []string{"grant_keys", "stepgate keygen", "STEPGATE_GRANT_KEYS"} }},
-		{"an empty variable", func(d *tables) { d.create() },
-			func(g *gateway) { g.environment = append(g.environment, "STEPGATE_GRANT_KEYS=") },
-			func(*tables) []string { return []string{"grant_keys", "{env.STEPGATE_GRANT_KEYS}", "stepgate keygen"} }},
+		{"no table", func(*gatewaytest.Tables) {}, nil, func(d *gatewaytest.Tables) []string {
+			return []string{d.Passkeys, d.Challenges, "there is no table", command}
+		}},
+		{"one table is missing", func(d *gatewaytest.Tables) { d.CreateWith(d.Passkeys, "pk", "sk") }, nil,
+			func(d *gatewaytest.Tables) []string { return []string{d.Challenges, "there is no table", command} }},
+		{"the keys have other names", func(d *gatewaytest.Tables) {
+			d.CreateWith(d.Passkeys, "id", "range")
+			d.CreateWith(d.Challenges, "pk", "sk")
+		}, nil,
+			func(d *gatewaytest.Tables) []string { return []string{d.Passkeys, "id", "range", "pk", "sk", command} }},
+		{"no grant keys", func(d *gatewaytest.Tables) { d.Create() },
+			func(g *gatewaytest.Gateway) {
+				g.Store = strings.Replace(g.Store, "grant_keys {env.STEPGATE_GRANT_KEYS}", "", 1)
+			},
+			func(*gatewaytest.Tables) []string {
+				return []string{"grant_keys", "stepgate keygen", "STEPGATE_GRANT_KEYS"}
+			}},
+		{"an empty variable", func(d *gatewaytest.Tables) { d.Create() },
+			func(g *gatewaytest.Gateway) { g.Environment = append(g.Environment, "STEPGATE_GRANT_KEYS=") },
+			func(*gatewaytest.Tables) []string {
+				return []string{"grant_keys", "{env.STEPGATE_GRANT_KEYS}", "stepgate keygen"}
+			}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			g := prepare(t)
-			d := namedTables(t, local(t))
+			g := gatewaytest.Prepare(t)
+			d := gatewaytest.NamedTables(t, gatewaytest.Local(t))
 			test.make(d)
-			g.uses(d, d.endpoint, newKey(g))
+			g.Uses(d, d.Endpoint, gatewaytest.NewKey(g))
 			if test.words != nil {
 				test.words(g)
 			}
-			g.configure(headerConsole("", ""))
-			out, code := g.call("run", "--config", "Caddyfile")
+			g.Configure(gatewaytest.HeaderConsole("", ""))
+			out, code := g.Call("run", "--config", "Caddyfile")
 			if code == 0 {
 				t.Error("exit code 0")
 			}
@@ -55,18 +68,18 @@ func TestStartOnWrongTables(t *testing.T) {
 					t.Errorf("%q is not in:\n%s", part, out)
 				}
 			}
-			if g.listens() {
+			if g.Listens() {
 				t.Error("it listens")
 			}
 			if test.name != "no table" {
 				return
 			}
 			// The command that it names makes them, from the same configuration.
-			if out, code := g.call("tables", "create", "--config", "Caddyfile"); code != 0 {
+			if out, code := g.Call("tables", "create", "--config", "Caddyfile"); code != 0 {
 				t.Fatalf("%d %s", code, out)
 			}
-			g.run()
-			must(t, session(newClient(t, g, "carol")))
+			g.Run()
+			gatewaytest.Must(t, gatewaytest.Session(gatewaytest.NewClient(t, g, "carol")))
 		})
 	}
 }
@@ -75,31 +88,31 @@ func TestStartOnWrongTables(t *testing.T) {
 // itself once DynamoDB is.
 func TestStartWithoutDynamoDB(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, 5)
-	healthy, late := f.gateways[0], freePort(t)
+	f := gatewaytest.NewFleet(t, 5)
+	healthy, late := f.Gateways[0], gatewaytest.FreePort(t)
 	type state struct {
-		*gateway
+		*gatewaytest.Gateway
 		name, says string
 		mend       func()
 	}
-	states := []*state{{name: "unreachable", says: "can't be reached", mend: func() { f.forward(late) }}}
+	states := []*state{{name: "unreachable", says: "can't be reached", mend: func() { forward(f.Tables, late) }}}
 	for kind, says := range map[faulttest.Kind]string{
 		faulttest.Throttle: "throttles", faulttest.AccessDenied: "access denied: these credentials may not call dynamodb:", faulttest.Hang: "did not answer in time",
 	} {
-		proxy := faulttest.New(t, f.endpoint)
+		proxy := faulttest.New(t, f.Endpoint)
 		lift := proxy.Inject(faulttest.Fault{Kind: kind})
 		states = append(states, &state{name: kind.String(), says: says, mend: lift})
-		g := f.gateways[len(states)]
-		g.store = strings.Replace(g.store, f.endpoint, proxy.URL, 1)
+		g := f.Gateways[len(states)]
+		g.Store = strings.Replace(g.Store, f.Endpoint, proxy.URL, 1)
 	}
-	f.gateways[1].store = strings.Replace(f.gateways[1].store, f.endpoint, fmt.Sprintf("http://127.0.0.1:%d", late), 1)
+	f.Gateways[1].Store = strings.Replace(f.Gateways[1].Store, f.Endpoint, fmt.Sprintf("http://127.0.0.1:%d", late), 1)
 	for i, s := range states {
-		s.gateway = f.gateways[i+1]
+		s.Gateway = f.Gateways[i+1]
 	}
-	f.start(headerConsole("revocation_lag 0s", "open /open"))
-	c := newClient(t, healthy, "carol")
-	must(t, session(c))
-	f.upstream().take()
+	f.Start(gatewaytest.HeaderConsole("revocation_lag 0s", "open /open"))
+	c := gatewaytest.NewClient(t, healthy, "carol")
+	gatewaytest.Must(t, gatewaytest.Session(c))
+	f.Upstream().Take()
 
 	// all looks at all of them at the same time: what is refused takes its 2.5 seconds.
 	all := func(look func(s *state) error) {
@@ -115,27 +128,27 @@ func TestStartWithoutDynamoDB(t *testing.T) {
 		wait.Wait()
 	}
 	all(func(s *state) error {
-		with, without := c.at(s.gateway), newClient(t, s.gateway, "carol")
-		answer, err := with.send("GET", "/keys", nil)
-		if err = errors.Join(err, answer.unavailable()); err != nil {
+		with, without := c.At(s.Gateway), gatewaytest.NewClient(t, s.Gateway, "carol")
+		answer, err := with.Send("GET", "/keys", nil)
+		if err = errors.Join(err, answer.Unavailable()); err != nil {
 			return fmt.Errorf("with a grant: %w", err)
 		}
-		s.audited("request_refused", "store_unavailable")
-		answer, err = with.send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/"})
-		if err = errors.Join(err, answer.unavailable()); err != nil {
+		s.Audited("request_refused", "store_unavailable")
+		answer, err = with.Send("POST", "/.stepgate/challenge/options", map[string]any{"return_to": "/"})
+		if err = errors.Join(err, answer.Unavailable()); err != nil {
 			return fmt.Errorf("stepping up: %w", err)
 		}
-		s.audited("ceremony_refused", "store_unavailable")
-		answer, err = without.send("GET", "/keys", nil) // asks nobody
-		if err = errors.Join(err, answer.refused(401, "grant_missing")); err != nil {
+		s.Audited("ceremony_refused", "store_unavailable")
+		answer, err = without.Send("GET", "/keys", nil) // asks nobody
+		if err = errors.Join(err, answer.Refused(401, "grant_missing")); err != nil {
 			return fmt.Errorf("without a grant: %w", err)
 		}
-		if _, err = without.step("GET", "/open", nil, 200); err != nil {
+		if _, err = without.Step("GET", "/open", nil, 200); err != nil {
 			return err
 		}
-		return s.said(s.says)
+		return said(s.Gateway, s.says)
 	})
-	for _, r := range f.upstream().take() {
+	for _, r := range f.Upstream().Take() {
 		if r.Target != "/open" {
 			t.Errorf("reached the upstream: %s %s", r.Method, r.Target)
 		}
@@ -145,9 +158,9 @@ func TestStartWithoutDynamoDB(t *testing.T) {
 		s.mend()
 	}
 	for _, s := range states {
-		c := c.at(s.gateway)
-		eventually(t, s.name+" is over", func() bool { return c.get("/keys").status == 200 })
-		if err := recovered(c); err != nil {
+		c := c.At(s.Gateway)
+		gatewaytest.Eventually(t, s.name+" is over", func() bool { return c.Get("/keys").Status == 200 })
+		if err := gatewaytest.Recovered(c); err != nil {
 			t.Errorf("%s: %v", s.name, err)
 		}
 	}
@@ -155,13 +168,13 @@ func TestStartWithoutDynamoDB(t *testing.T) {
 		if s.name == faulttest.Hang.String() {
 			continue // its checks take long, and come seldom
 		}
-		eventually(t, s.name+": the log says that all is well", func() bool { return strings.Contains(s.log.text(), "the tables are well again") })
+		gatewaytest.Eventually(t, s.name+": the log says that all is well", func() bool { return strings.Contains(s.Log.Text(), "the tables are well again") })
 	}
 }
 
 // said holds that the store's own log says something.
-func (g *gateway) said(what string) error {
-	text := g.log.text()
+func said(g *gatewaytest.Gateway, what string) error {
+	text := g.Log.Text()
 	for line := range strings.Lines(text) {
 		if strings.Contains(line, `"logger":"stepgate.stores.dynamodb"`) && strings.Contains(line, what) {
 			return nil
@@ -171,43 +184,43 @@ func (g *gateway) said(what string) error {
 }
 
 // forward makes the DynamoDB Local of all tests appear at another port.
-func (d *tables) forward(port int) {
-	d.t.Helper()
-	target, err := url.Parse(d.endpoint)
-	must(d.t, err)
+func forward(d *gatewaytest.Tables, port int) {
+	d.T.Helper()
+	target, err := url.Parse(d.Endpoint)
+	gatewaytest.Must(d.T, err)
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	must(d.t, err)
+	gatewaytest.Must(d.T, err)
 	server := &http.Server{Handler: &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}}
-	d.t.Cleanup(func() { server.Close() })
+	d.T.Cleanup(func() { server.Close() })
 	go server.Serve(listener)
 }
 
 // A reload to tables that are not there changes nothing.
 func TestReloadToMissingTables(t *testing.T) {
 	t.Parallel()
-	g := onDynamoDB.start(t, headerConsole("", ""))
-	c := newClient(t, g, "carol")
-	must(t, session(c))
-	body, err := c.begin(map[string]any{"return_to": "/"})
-	must(t, err)
+	g := gatewaytest.OnDynamoDB.Start(t, gatewaytest.HeaderConsole("", ""))
+	c := gatewaytest.NewClient(t, g, "carol")
+	gatewaytest.Must(t, gatewaytest.Session(c))
+	body, err := c.Begin(map[string]any{"return_to": "/"})
+	gatewaytest.Must(t, err)
 
-	good := g.store
-	missing := namedTables(t, local(t))
-	g.uses(missing, missing.endpoint, "unused")
-	err = g.reload(headerConsole("", ""))
-	for _, part := range []string{missing.passkeys, missing.challenges, "there is no table", "stepgate tables create"} {
+	good := g.Store
+	missing := gatewaytest.NamedTables(t, gatewaytest.Local(t))
+	g.Uses(missing, missing.Endpoint, "unused")
+	err = g.Reload(gatewaytest.HeaderConsole("", ""))
+	for _, part := range []string{missing.Passkeys, missing.Challenges, "there is no table", "stepgate tables create"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in: %v", part, err)
 		}
 	}
-	must(t, c.get("/keys").expect(200))
-	answer, err := c.finish(body) // begun before
-	must(t, err)
-	must(t, passes(c, answer))
-	g.audited("ceremony_finished", "")
+	gatewaytest.Must(t, c.Get("/keys").Expect(200))
+	answer, err := c.Finish(body) // begun before
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, gatewaytest.Passes(c, answer))
+	g.Audited("ceremony_finished", "")
 
-	g.store = good
-	must(t, g.reload(headerConsole("max_passkeys 5", "")))
-	must(t, c.get("/keys").expect(200))
-	must(t, recovered(c))
+	g.Store = good
+	gatewaytest.Must(t, g.Reload(gatewaytest.HeaderConsole("max_passkeys 5", "")))
+	gatewaytest.Must(t, c.Get("/keys").Expect(200))
+	gatewaytest.Must(t, gatewaytest.Recovered(c))
 }

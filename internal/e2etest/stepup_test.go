@@ -1,58 +1,38 @@
 package e2etest_test
 
 import (
-	"encoding/json"
 	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 
 	"github.com/stepgate/stepgate/internal/browsertest"
 )
 
 type options = browsertest.AuthenticatorOptions
 
-// problem is what the gateway answers instead of a page.
-type problem struct {
-	Code      string `json:"code"`
-	Reason    string `json:"reason"`
-	Title     string `json:"title"`
-	Detail    string `json:"detail"`
-	Status    int    `json:"status"`
-	StepUpURL string `json:"step_up_url"`
-	MaxAge    int64  `json:"max_age"`
-	Level     string `json:"level"`
-	RequestID string `json:"request_id"`
-}
-
-func problemIn(t testing.TB, body []byte) (p problem) {
-	t.Helper()
-	if err := json.Unmarshal(body, &p); err != nil {
-		t.Fatalf("not a problem: %v: %s", err, body)
-	}
-	return p
-}
-
 // When the window is over, the person is asked again and told why.
 func TestAgainAfterTheWindow(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", "protect /keys/* {\n max_age 4s\n}"))
-	p := g.visit("alice", options{})
+	g := gatewaytest.Start(t, gatewaytest.Console("", "protect /keys/* {\n max_age 4s\n}"))
+	p := visit(g, "alice", options{})
 	p.enrol("/keys/a?x=1")
 	p.at("/keys/a?x=1")
-	if got := g.upstream.take(); len(got) != 1 || got[0].Target != "/keys/a?x=1" || got[0].Header.Get("X-Stepgate-User") != "alice" {
+	if got := g.Upstream.Take(); len(got) != 1 || got[0].Target != "/keys/a?x=1" || got[0].Header.Get("X-Stepgate-User") != "alice" {
 		t.Errorf("the upstream got %v", got)
 	}
 
-	eventually(t, "a script gets 401", func() bool { return p.fetch("/keys/a", "{}").Status == 401 })
-	g.audited("step_up_required", "grant_stale")
-	g.upstream.take() // what came through before that
+	gatewaytest.Eventually(t, "a script gets 401", func() bool { return p.fetch("/keys/a", "{}").Status == 401 })
+	g.Audited("step_up_required", "grant_stale")
+	g.Upstream.Take() // what came through before that
 	answer := p.fetch("/keys/a", "{}")
-	if got := problemIn(t, answer.Body); got.Code != "step_up_required" || got.Reason != "grant_stale" || got.MaxAge != 4 || got.Level != "verified" {
+	if got := gatewaytest.ProblemIn(t, answer.Body); got.Code != "step_up_required" || got.Reason != "grant_stale" || got.MaxAge != 4 || got.Level != "verified" {
 		t.Errorf("a script got %+v", got)
 	}
-	g.audited("step_up_required", "grant_stale")
+	g.Audited("step_up_required", "grant_stale")
 	if status := p.fetch("/other", "{}").Status; status != 200 {
 		t.Errorf("the block's own demand of 15 minutes is met, but a script got %d", status)
 	}
-	g.upstream.one()
+	g.Upstream.One()
 
 	p.key.Presence(false)
 	p.open("/keys/b")
@@ -62,14 +42,14 @@ func TestAgainAfterTheWindow(t *testing.T) {
 	p.panel("use")
 	p.press()
 	p.at("/keys/b")
-	g.audited("ceremony_finished", "")
+	g.Audited("ceremony_finished", "")
 }
 
 // A prompt that is cancelled, and then answered.
 func TestCancelThenRetry(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", ""))
-	p := g.visit("alice", options{NoPresence: true})
+	g := gatewaytest.Start(t, gatewaytest.Console("", ""))
+	p := visit(g, "alice", options{NoPresence: true})
 	p.open("/keys")
 	p.panel("create")
 	p.press()
@@ -82,8 +62,8 @@ func TestCancelThenRetry(t *testing.T) {
 	p.press()
 	p.keeps()
 	p.at("/keys")
-	g.audited("passkey_registered", "")
-	g.audited("ceremony_finished", "")
+	g.Audited("passkey_registered", "")
+	g.Audited("ceremony_finished", "")
 	if len(p.key.Credentials()) != 1 {
 		t.Errorf("the authenticator holds %v", p.key.Credentials())
 	}
@@ -92,9 +72,9 @@ func TestCancelThenRetry(t *testing.T) {
 // A prompt that nobody answers ends with the challenge's own time, in the page.
 func TestPromptTimesOut(t *testing.T) {
 	t.Parallel()
-	g := start(t, console("", ""))
+	g := gatewaytest.Start(t, gatewaytest.Console("", ""))
 	// The page's clock runs a hundred times faster, so that the five minutes of the challenge are over soon.
-	p := g.visit("alice", options{NoPresence: true}, `const later = setTimeout; window.setTimeout = (f, ms, ...rest) => later(f, ms / 100, ...rest)`)
+	p := visit(g, "alice", options{NoPresence: true}, `const later = setTimeout; window.setTimeout = (f, ms, ...rest) => later(f, ms / 100, ...rest)`)
 	p.open("/keys")
 	p.panel("create")
 	p.press()
@@ -123,8 +103,8 @@ func TestPasskeyFailsThenRetry(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			g := start(t, console("", "protect /keys/* {\n max_age 1h\n}"))
-			p := g.visit("alice", options{}, calm)
+			g := gatewaytest.Start(t, gatewaytest.Console("", "protect /keys/* {\n max_age 1h\n}"))
+			p := visit(g, "alice", options{}, calm)
 			p.open("/keys/a")
 			p.panel("create")
 			p.press()
@@ -135,20 +115,20 @@ func TestPasskeyFailsThenRetry(t *testing.T) {
 			p.failure(test.code)
 			p.says("#alert", test.words)
 			if test.reason != "" {
-				e := g.audited("ceremony_refused", test.reason)
+				e := g.Audited("ceremony_refused", test.reason)
 				if e.User != "alice" || e.Action != "step_up" {
 					t.Errorf("audited %+v", e)
 				}
 				p.says("#alert", "Code for support: "+test.code)
 			}
-			g.upstream.untouched()
+			g.Upstream.Untouched()
 			if c := p.cookies(); c["stepgate"] != "" {
 				t.Error("a grant was set")
 			}
 			test.right(p.key)
 			p.press()
 			p.at("/keys/a")
-			g.audited("ceremony_finished", "")
+			g.Audited("ceremony_finished", "")
 		})
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -88,28 +90,28 @@ func attribute(span *trace.Span, key string) string {
 
 // With Caddy's tracing on, ceremonies are spans below Caddy's own, and so are the judgements that ask the store; what they
 // ask it is below them.
-func TestTracing(t *testing.T) { onEachStore(t, testTracing) }
+func TestTracing(t *testing.T) { gatewaytest.OnEachStore(t, testTracing) }
 
-func testTracing(t *testing.T, on store) {
+func testTracing(t *testing.T, on gatewaytest.Store) {
 	s := newSink(t)
-	g := on.prepare(t)
-	g.environment = append(g.environment, "OTEL_EXPORTER_OTLP_ENDPOINT="+s.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_METRICS_EXPORTER=none")
-	g.configure(globals("revocation_lag 1m") + site("tracing {\n\t\tspan request\n\t}\n\tstepgate {\n\t\tuser {header.X-User}\n\t}"))
-	g.run()
-	c := newClient(t, g, "carol")
-	must(t, c.register("Key"))
-	answer, err := c.stepUp("/first")
-	must(t, err)
-	must(t, answer.expect(200))
-	must(t, c.get("/first").expect(200))
-	must(t, c.get("/second").expect(200))
-	must(t, newClient(t, g, "carol").get("/third").refused(401, "grant_missing"))
+	g := on.Prepare(t)
+	g.Environment = append(g.Environment, "OTEL_EXPORTER_OTLP_ENDPOINT="+s.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_METRICS_EXPORTER=none")
+	g.Configure(gatewaytest.Globals("revocation_lag 1m") + gatewaytest.Site("tracing {\n\t\tspan request\n\t}\n\tstepgate {\n\t\tuser {header.X-User}\n\t}"))
+	g.Run()
+	c := gatewaytest.NewClient(t, g, "carol")
+	gatewaytest.Must(t, c.Register("Key"))
+	answer, err := c.StepUp("/first")
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, answer.Expect(200))
+	gatewaytest.Must(t, c.Get("/first").Expect(200))
+	gatewaytest.Must(t, c.Get("/second").Expect(200))
+	gatewaytest.Must(t, gatewaytest.NewClient(t, g, "carol").Get("/third").Refused(401, "grant_missing"))
 
 	for path, want := range map[string][]string{
-		account + "/options": {
+		gatewaytest.Account + "/options": {
 			"request", "request > stepgate ceremony start first_use ok", "request > stepgate ceremony > stepgate store begin ok",
 		},
-		account: {
+		gatewaytest.Account: {
 			"request", "request > stepgate ceremony finish first_use ok", "request > stepgate ceremony > stepgate store consume ok",
 			"request > stepgate ceremony > stepgate store register ok",
 		},
@@ -124,7 +126,7 @@ func testTracing(t *testing.T, on store) {
 		"/second": {"request"}, // nobody was asked
 		"/third":  {"request"},
 	} {
-		deadline := time.Now().Add(patience)
+		deadline := time.Now().Add(gatewaytest.Patience)
 		for got := s.tree(path); !slices.Equal(got, want); got = s.tree(path) {
 			if time.Now().After(deadline) {
 				t.Errorf("%s: %q\nwant %q", path, got, want)

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
 // From the file to DynamoDB, and back into a fresh file: with the same grant keys everywhere, so that nothing but the
@@ -11,40 +13,40 @@ import (
 func TestMoveFromFileToDynamoDBAndBack(t *testing.T) {
 	t.Parallel()
 	m := newMoving(t)
-	d := newTables(t)
+	d := gatewaytest.NewTables(t)
 	key, err := os.ReadFile(m.path("grant.key"))
-	must(t, err)
-	m.uses(d, d.endpoint, strings.TrimSpace(string(key)))
+	gatewaytest.Must(t, err)
+	m.Uses(d, d.Endpoint, strings.TrimSpace(string(key)))
 	shared := m.caddyfile("new") // the store of the tables takes the file's place
-	shared = strings.Replace(shared, "grant_keys {file."+m.folder+"/grant.key}\n", "", 1)
-	m.store = "" // the other configurations stay on files
-	must(t, os.WriteFile(m.path("shared"), []byte(shared), 0o600))
+	shared = strings.Replace(shared, "grant_keys {file."+m.Folder+"/grant.key}\n", "", 1)
+	m.Store = "" // the other configurations stay on files
+	gatewaytest.Must(t, os.WriteFile(m.path("shared"), []byte(shared), 0o600))
 
 	m.serve("old")
-	carol, dave := newClient(t, m.gateway, "carol"), newClient(t, m.gateway, "dave")
-	must(t, session(carol))
-	must(t, session(dave))
-	m.stop()
+	carol, dave := gatewaytest.NewClient(t, m.Gateway, "carol"), gatewaytest.NewClient(t, m.Gateway, "dave")
+	gatewaytest.Must(t, gatewaytest.Session(carol))
+	gatewaytest.Must(t, gatewaytest.Session(dave))
+	m.Stop()
 	m.move("old", 0, "exported 2 users, 2 passkeys", "export", "--output", "export.jsonl")
 	for _, says := range []string{"imported 2 users, 2 passkeys", "2 users were there already"} {
 		m.move("shared", 0, says, "import", "export.jsonl")
 	}
 
-	m.configure(shared)
-	m.run()
+	m.Configure(shared)
+	m.Run()
 	if reason := refusal(carol, "/keys"); reason != "grant_revoked" {
 		t.Errorf("an old grant at the new place: %q", reason)
 	}
-	if answer, err := carol.stepUp("/keys"); err != nil || answer.status != 200 {
-		t.Fatalf("stepping up with a moved passkey: %v %d %s", err, answer.status, answer.body)
+	if answer, err := carol.StepUp("/keys"); err != nil || answer.Status != 200 {
+		t.Fatalf("stepping up with a moved passkey: %v %d %s", err, answer.Status, answer.Body)
 	}
-	if answer := carol.get("/keys"); answer.status != 200 {
-		t.Errorf("after the step-up: %d %s", answer.status, answer.body)
+	if answer := carol.Get("/keys"); answer.Status != 200 {
+		t.Errorf("after the step-up: %d %s", answer.Status, answer.Body)
 	}
-	if _, err := newClient(t, m.gateway, "dave").step("POST", "/.stepgate/passkeys/options", map[string]any{"name": "x"}, 403); err != nil {
+	if _, err := gatewaytest.NewClient(t, m.Gateway, "dave").Step("POST", "/.stepgate/passkeys/options", map[string]any{"name": "x"}, 403); err != nil {
 		t.Errorf("first use is open again: %v", err)
 	}
-	m.stop()
+	m.Stop()
 
 	m.move("shared", 0, "exported 2 users, 2 passkeys", "export", "--output", "back.jsonl")
 	m.move("new", 0, "imported 2 users, 2 passkeys", "import", "back.jsonl")
@@ -52,7 +54,7 @@ func TestMoveFromFileToDynamoDBAndBack(t *testing.T) {
 	if reason := refusal(carol, "/keys"); reason != "grant_revoked" {
 		t.Errorf("a grant of DynamoDB's, back on a file: %q", reason)
 	}
-	if answer, err := dave.stepUp("/keys"); err != nil || answer.status != 200 {
-		t.Fatalf("stepping up after the way back: %v %d %s", err, answer.status, answer.body)
+	if answer, err := dave.StepUp("/keys"); err != nil || answer.Status != 200 {
+		t.Fatalf("stepping up after the way back: %v %d %s", err, answer.Status, answer.Body)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepgate/stepgate/internal/gatewaytest"
+
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
@@ -32,22 +34,22 @@ func TestWebSocketOverHTTP3IsJudgedAsForwarded(t *testing.T) {
 		"open":                          {"open /app/*", "websocket", 200, ""}, // the upstream answers, with whatever it likes
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := prepare(t)
-			g.url = fmt.Sprintf("https://localhost:%d", g.port)
-			g.configure(strings.Replace(secure, "open /open /open/*", test.rules, 1))
-			g.run()
+			g := gatewaytest.Prepare(t)
+			g.URL = fmt.Sprintf("https://localhost:%d", g.Port)
+			g.Configure(strings.Replace(gatewaytest.Secure, "open /open /open/*", test.rules, 1))
+			g.Run()
 			response := connect3(t, g, "/app/socket", test.protocol)
 			body, _ := io.ReadAll(io.LimitReader(response.Body, 1000)) // the stream may stay open, or be reset behind it
 			if test.code == "" {
-				if len(g.upstream.take()) != 1 {
+				if len(g.Upstream.Take()) != 1 {
 					t.Errorf("the upstream was not reached: %d %s", response.StatusCode, body)
 				}
 				return
 			}
-			if got := problemIn(t, body); response.StatusCode != test.status || got.Code != test.code {
+			if got := gatewaytest.ProblemIn(t, body); response.StatusCode != test.status || got.Code != test.code {
 				t.Errorf("got %d %s, want %d %s", response.StatusCode, body, test.status, test.code)
 			}
-			if reached := g.upstream.take(); len(reached) != 0 {
+			if reached := g.Upstream.Take(); len(reached) != 0 {
 				t.Errorf("the upstream got %v", reached)
 			}
 		})
@@ -55,30 +57,30 @@ func TestWebSocketOverHTTP3IsJudgedAsForwarded(t *testing.T) {
 }
 
 // connect3 sends an extended CONNECT (RFC 9220) and returns the answer.
-func connect3(t *testing.T, g *gateway, path, protocol string) *http.Response {
+func connect3(t *testing.T, g *gatewaytest.Gateway, path, protocol string) *http.Response {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), gatewaytest.Patience)
 	t.Cleanup(cancel)
 	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", NextProtos: []string{"h3"}}
-	connection, err := quic.DialAddr(ctx, fmt.Sprintf("127.0.0.1:%d", g.port), config, nil)
-	must(t, err)
+	connection, err := quic.DialAddr(ctx, fmt.Sprintf("127.0.0.1:%d", g.Port), config, nil)
+	gatewaytest.Must(t, err)
 	t.Cleanup(func() { _ = connection.CloseWithError(0, "") })
 	client := new(http3.Transport).NewClientConn(connection)
 	select {
 	case <-client.ReceivedSettings():
-	case <-time.After(patience):
+	case <-time.After(gatewaytest.Patience):
 		t.Fatal("no settings")
 	}
 	stream, err := client.OpenRequestStream(ctx)
-	must(t, err)
-	u, err := url.Parse(g.url + path)
-	must(t, err)
-	must(t, stream.SendRequestHeader(&http.Request{
+	gatewaytest.Must(t, err)
+	u, err := url.Parse(g.URL + path)
+	gatewaytest.Must(t, err)
+	gatewaytest.Must(t, stream.SendRequestHeader(&http.Request{
 		Method: http.MethodConnect, Proto: protocol, URL: u, Host: u.Host,
 		Header: http.Header{"Sec-Websocket-Version": {"13"}, "X-User": {"alice"}},
 	}))
-	must(t, stream.SetReadDeadline(time.Now().Add(patience)))
+	gatewaytest.Must(t, stream.SetReadDeadline(time.Now().Add(gatewaytest.Patience)))
 	response, err := stream.ReadResponse()
-	must(t, err)
+	gatewaytest.Must(t, err)
 	return response
 }

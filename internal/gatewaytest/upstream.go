@@ -1,4 +1,4 @@
-package e2etest_test
+package gatewaytest
 
 import (
 	"bufio"
@@ -15,68 +15,68 @@ import (
 	"testing"
 )
 
-// received is a request as the upstream got it.
-type received struct {
+// Received is a request as the upstream got it.
+type Received struct {
 	Method, Target, Host, Proto, Body string
 	Header, Trailer                   http.Header
 }
 
-// upstream is a process behind a gateway: it answers every request and remembers it.
-type upstream struct {
+// Upstream is a process behind a gateway: it answers every request and remembers it.
+type Upstream struct {
 	t                testing.TB
-	address, control string
+	Address, control string
 }
 
 const upstreamVariable = "STEPGATE_E2ETEST_UPSTREAM"
 
 // newUpstream starts one. It ends when its standard input does, so that it never outlives the tests.
-func newUpstream(t testing.TB) *upstream {
+func newUpstream(t testing.TB) *Upstream {
 	t.Helper()
 	process := exec.Command(os.Args[0])
 	process.Env = append(os.Environ(), upstreamVariable+"=1", promptly)
 	process.Stderr = os.Stderr
 	input, err := process.StdinPipe()
-	must(t, err)
+	Must(t, err)
 	output, err := process.StdoutPipe()
-	must(t, err)
-	must(t, process.Start())
+	Must(t, err)
+	Must(t, process.Start())
 	t.Cleanup(func() {
 		input.Close()
 		if err := process.Wait(); err != nil {
 			t.Errorf("upstream: %v", err)
 		}
 	})
-	u := &upstream{t: t}
+	u := &Upstream{t: t}
 	line, err := bufio.NewReader(output).ReadString('\n')
-	must(t, err)
-	if _, err := fmt.Sscan(line, &u.address, &u.control); err != nil {
+	Must(t, err)
+	if _, err := fmt.Sscan(line, &u.Address, &u.control); err != nil {
 		t.Fatalf("upstream says %q: %v", line, err)
 	}
 	return u
 }
 
-// take returns the requests since the last call.
-func (u *upstream) take() (list []received) {
+// Take returns the requests since the last call.
+func (u *Upstream) Take() (list []Received) {
 	u.t.Helper()
 	answer, err := http.Get("http://" + u.control)
-	must(u.t, err)
+	Must(u.t, err)
 	defer answer.Body.Close()
-	must(u.t, json.NewDecoder(answer.Body).Decode(&list))
+	Must(u.t, json.NewDecoder(answer.Body).Decode(&list))
 	return list
 }
 
-// untouched holds that nothing reached the upstream since the last call.
-func (u *upstream) untouched() {
+// Untouched holds that nothing reached the upstream since the last call.
+func (u *Upstream) Untouched() {
 	u.t.Helper()
-	for _, r := range u.take() {
+	for _, r := range u.Take() {
 		u.t.Errorf("reached the upstream: %s %s", r.Method, r.Target)
 	}
 }
 
-// one returns the one request since the last call.
-func (u *upstream) one() received {
+// One returns the one request since the last call.
+func (u *Upstream) One() Received {
 	u.t.Helper()
-	list := u.take()
+	list := u.Take()
 	if len(list) != 1 {
 		u.t.Fatalf("%d requests reached the upstream, want 1: %v", len(list), list)
 	}
@@ -86,7 +86,7 @@ func (u *upstream) one() received {
 // runUpstream is the process.
 func runUpstream() {
 	var mu sync.Mutex
-	list := []received{}
+	list := []Received{}
 	serve := func(handler http.HandlerFunc) string {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -98,7 +98,7 @@ func runUpstream() {
 	}
 	address := serve(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		got := received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto, Body: string(body), Header: r.Header, Trailer: r.Trailer}
+		got := Received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto, Body: string(body), Header: r.Header, Trailer: r.Trailer}
 		mu.Lock()
 		list = append(list, got)
 		mu.Unlock()
@@ -108,14 +108,14 @@ func runUpstream() {
 		mu.Lock()
 		defer mu.Unlock()
 		json.NewEncoder(w).Encode(list)
-		list = []received{}
+		list = []Received{}
 	})
 	fmt.Println(address, control)
 	io.Copy(io.Discard, os.Stdin)
 }
 
 // upstreamPage is a console: a page with a form at /form, otherwise one that shows the request.
-func upstreamPage(w http.ResponseWriter, r *http.Request, got received) {
+func upstreamPage(w http.ResponseWriter, r *http.Request, got Received) {
 	if !strings.Contains(r.Header.Get("Accept"), "text/html") {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(got)

@@ -1,6 +1,6 @@
 //go:build race
 
-package e2etest_test
+package gatewaytest
 
 // raceDetector says whether these tests, and so the binary that they build, run with the race detector.
 const raceDetector = true

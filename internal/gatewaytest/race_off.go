@@ -1,5 +1,5 @@
 //go:build !race
 
-package e2etest_test
+package gatewaytest
 
 const raceDetector = false

@@ -1,4 +1,4 @@
-package e2etest_test
+package gatewaytest
 
 import (
 	"crypto/ecdsa"
@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// ownCertificate is the TLS directive of every site here. With `tls internal` Caddy makes certificates while it starts, and
+// OwnCertificate is the TLS directive of every site here. With `tls internal` Caddy makes certificates while it starts, and
 // tells of it: a data race in Caddy 2.11.9 (caddytls.TLS is copied while it starts).
-const ownCertificate = "tls $DIR/tls.pem $DIR/tls.pem"
+const OwnCertificate = "tls $DIR/tls.pem $DIR/tls.pem"
 
 // certificate is one for all hosts of all tests, with its key. No client here looks at who made it.
 var certificate = sync.OnceValues(func() ([]byte, error) {
@@ -44,9 +44,9 @@ var certificate = sync.OnceValues(func() ([]byte, error) {
 })
 
 // certify puts the certificate where ownCertificate has it.
-func (g *gateway) certify() {
-	g.t.Helper()
+func (g *Gateway) certify() {
+	g.T.Helper()
 	text, err := certificate()
-	must(g.t, err)
-	must(g.t, os.WriteFile(filepath.Join(g.folder, "tls.pem"), text, 0o600))
+	Must(g.T, err)
+	Must(g.T, os.WriteFile(filepath.Join(g.Folder, "tls.pem"), text, 0o600))
 }

@@ -1,4 +1,4 @@
-package e2etest_test
+package gatewaytest
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ var ports struct {
 	taken map[int]bool
 }
 
-// freePort returns a port on which nobody listens, TCP and UDP. It lies below the range that systems hand out for
+// FreePort returns a port on which nobody listens, TCP and UDP. It lies below the range that systems hand out for
 // outgoing connections, so that none of those takes it before its gateway does, or while that is restarted.
-func freePort(t testing.TB) int {
+func FreePort(t testing.TB) int {
 	t.Helper()
 	ports.mu.Lock()
 	defer ports.mu.Unlock()
