@@ -66,15 +66,9 @@ func TestHold(t *testing.T) {
 			}
 			lift()
 			p.Await(0)
-			deadline := time.After(10 * time.Second)
-			tick := time.NewTicker(time.Millisecond)
-			defer tick.Stop()
-			for p.Calls()[0].Backend != 200 {
-				select {
-				case <-tick.C:
-				case <-deadline:
-					t.Fatalf("lifted without its client: %v", p.Calls())
-				}
+			p.Settle()
+			if calls := p.Calls(); calls[0].Backend != 200 {
+				t.Fatalf("lifted without its client: %v", calls)
 			}
 			if n := b.took(); n != 1 {
 				t.Errorf("lifted without its client: %d applied", n)

@@ -33,11 +33,12 @@ type Proxy struct {
 	transport *http.Transport
 	end       context.Context // of the test
 
-	mu      sync.Mutex
-	faults  []*injected
-	calls   []*Call
-	waiting int
-	changed chan struct{} // closed when waiting changes
+	mu       sync.Mutex
+	faults   []*injected
+	calls    []*Call
+	underWay int           // requests without an end yet
+	waiting  int           // those of them that are held or delayed
+	changed  chan struct{} // closed when either changes
 }
 
 // New starts a proxy in front of a backend such as "http://127.0.0.1:8000". While that can't be reached it closes the
@@ -69,6 +70,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	call := p.record(r, body)
+	p.count(&p.underWay, 1)
+	defer p.count(&p.underWay, -1)
 	f := p.pick(call)
 	gone := r.Context().Done()
 
@@ -158,8 +161,8 @@ func (p *Proxy) forward(r *http.Request, body []byte) (answer, error) {
 // hold keeps a request until its fault is lifted, its client has gone, enough time has passed or the test ends. It
 // reports whether the request may go on. A nil channel never ends it.
 func (p *Proxy) hold(f *injected, gone <-chan struct{}, enough <-chan time.Time) bool {
-	p.waits(1)
-	defer p.waits(-1)
+	p.count(&p.waiting, 1)
+	defer p.count(&p.waiting, -1)
 	select {
 	case <-f.lifted:
 		return true
@@ -182,10 +185,10 @@ func (p *Proxy) reset(w http.ResponseWriter) {
 	_ = connection.Close()
 }
 
-func (p *Proxy) waits(change int) {
+func (p *Proxy) count(which *int, change int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.waiting += change
+	*which += change
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -205,19 +208,31 @@ const patience = 20 * time.Second
 // from the test's goroutine.
 func (p *Proxy) Await(n int) {
 	p.t.Helper()
+	p.await("requests to be held", &p.waiting, n)
+}
+
+// Settle returns when no request is under way any more: what was held and let go has reached the backend, also when its
+// client has gone. Call it from the test's goroutine, after what holds requests was lifted.
+func (p *Proxy) Settle() {
+	p.t.Helper()
+	p.await("requests to be under way", &p.underWay, 0)
+}
+
+func (p *Proxy) await(what string, count *int, n int) {
+	p.t.Helper()
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		p.mu.Lock()
-		waiting, changed := p.waiting, p.changed
+		now, changed := *count, p.changed
 		p.mu.Unlock()
-		if waiting == n {
+		if now == n {
 			return
 		}
 		select {
 		case <-changed:
 		case <-late.C:
-			p.t.Fatalf("waited %v for %d requests to be held: there are %d", patience, n, waiting)
+			p.t.Fatalf("waited %v for %d %s: there are %d", patience, n, what, now)
 		}
 	}
 }

@@ -287,7 +287,7 @@ func TestLateChallenge(t *testing.T) {
 		_, err = service.Finish(t.Context(), bob, purpose, reply)
 		must(t, err)
 		s.proxy.Lift()
-		s.proxy.Await(0)
+		s.proxy.Settle()
 		_, err = service.Finish(t.Context(), bob, purpose, reply)
 		refused(t, kind.String()+": the same reply again", err, passkey.ChallengeUsed)
 	}

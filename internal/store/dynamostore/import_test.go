@@ -95,7 +95,7 @@ func TestLateImport(t *testing.T) {
 	account.User.Passkeys[1].ID = s.phone.ID
 	refused(t, "an import whose first write hangs", s.store.Import(t.Context(), account), passkey.StoreUnavailable)
 	lift()
-	s.proxy.Await(0)
+	s.proxy.Settle()
 	if puts := len(s.proxy.Take()); puts != 1 {
 		t.Errorf("%d calls, want the one that hung", puts)
 	}
