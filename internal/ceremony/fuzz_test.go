@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,10 +26,10 @@ func signedPart(t *testing.T, body []byte) (part struct {
 }
 
 // seeds are replies of every kind and everything the table tests do to them.
-func seeds(f *testing.F, honest func(...authtest.Lie) []byte, more []damage) {
+func seeds(f *testing.F, honest func(...authtest.Lie) []byte, damaged []authtest.Case) {
 	f.Add(honest())
-	for _, d := range slices.Concat(damages, more) {
-		if body := honest(d.lie); len(body) < 4096 {
+	for _, d := range damaged {
+		if body := honest(d.Lie); len(body) < 4096 {
 			f.Add(body)
 		}
 	}
@@ -74,7 +73,7 @@ func FuzzAuthenticationBody(f *testing.F) {
 	w.SetRandom(bytesOf(0x5b)) // two ceremonies never have one challenge
 	options := w.start(ada, stepUp)
 	honest := func(lies ...authtest.Lie) []byte { return must(a.Authenticate(options, origin, lies...))(f) }
-	seeds(f, honest, assertionDamages)
+	seeds(f, honest, authtest.MalformedAssertions(place))
 	want, account := honest(), w.account(ada.User)
 	if _, err := w.finish(ada, stepUp, want); err != nil {
 		f.Fatalf("positive control: %v", err)
@@ -114,7 +113,7 @@ func FuzzRegistrationBody(f *testing.F) {
 	honest := func(lies ...authtest.Lie) []byte {
 		return must(seeded(authtest.Config{}, "fuzz").Register(options, origin, lies...))(f)
 	}
-	seeds(f, honest, attestationDamages)
+	seeds(f, honest, authtest.MalformedRegistrations(place))
 	f.Add(must(seeded(authtest.Config{Attestation: authtest.SelfAttestation}, "self").Register(options, origin))(f))
 	f.Add(must(seeded(authtest.Config{Attestation: authtest.CertifiedByAnybody}, "anybody").Register(options, origin))(f))
 	f.Add(must(seeded(authtest.Config{Algorithm: authtest.EdDSA}, "ed").Register(options, origin))(f))

@@ -26,6 +26,9 @@ const (
 	other  = "https://aws.example.com" // of the same relying party
 )
 
+// place is where the lies of package authtest are told.
+var place = authtest.Place{RPID: rpID, Origin: origin, Other: other}
+
 var (
 	stepUp      = ceremony.Purpose{Action: passkey.StepUp, Level: passkey.Verified}
 	present     = ceremony.Purpose{Action: passkey.StepUp, Level: passkey.Present}

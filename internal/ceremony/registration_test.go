@@ -3,7 +3,6 @@ package ceremony_test
 import (
 	"bytes"
 	"crypto/ecdh"
-	"encoding/hex"
 	"slices"
 	"strings"
 	"sync"
@@ -15,9 +14,6 @@ import (
 	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
-
-// yubikey is the AAGUID of a YubiKey 5, which anybody can claim.
-var yubikey = [16]byte{0xcb, 0x69, 0x48, 0x1e, 0x8f, 0xf7, 0x40, 0x39, 0x93, 0xec, 0x0a, 0x27, 0x29, 0xa1, 0x54, 0xa8}
 
 // TestRegistration is the positive control: what an honest registration writes.
 func TestRegistration(t *testing.T) {
@@ -33,10 +29,10 @@ func TestRegistration(t *testing.T) {
 		{"self-attested", authtest.Config{Attestation: authtest.SelfAttestation}, nil, passkey.Passkey{AttestationFormat: "packed", Transports: []string{"usb"}}},
 		{"self-attested EdDSA", authtest.Config{Algorithm: authtest.EdDSA, Attestation: authtest.SelfAttestation}, nil,
 			passkey.Passkey{AttestationFormat: "packed", Transports: []string{"usb"}}},
-		{"A37 certified by anybody", authtest.Config{Attestation: authtest.CertifiedByAnybody, AAGUID: yubikey}, nil,
-			passkey.Passkey{AttestationFormat: "packed", AAGUID: yubikey, Transports: []string{"usb"}}},
-		{"A37 AAGUID without attestation", authtest.Config{AAGUID: yubikey}, nil,
-			passkey.Passkey{AttestationFormat: "none", AAGUID: yubikey, Transports: []string{"usb"}}},
+		{"A37 certified by anybody", authtest.Config{Attestation: authtest.CertifiedByAnybody, AAGUID: authtest.YubiKey}, nil,
+			passkey.Passkey{AttestationFormat: "packed", AAGUID: authtest.YubiKey, Transports: []string{"usb"}}},
+		{"A37 AAGUID without attestation", authtest.Config{AAGUID: authtest.YubiKey}, nil,
+			passkey.Passkey{AttestationFormat: "none", AAGUID: authtest.YubiKey, Transports: []string{"usb"}}},
 		{"synced", authtest.Config{Synced: true}, nil,
 			passkey.Passkey{AttestationFormat: "none", BackupEligible: true, BackedUp: true, Transports: []string{"usb"}}},
 		{"counting", authtest.Config{Counts: true}, nil, passkey.Passkey{AttestationFormat: "none", SignCount: 1, Transports: []string{"usb"}}},
@@ -92,85 +88,12 @@ func TestRegistration(t *testing.T) {
 // TestRegistrationRefusals tells one lie at a time. Each must be refused for its own reason, use up the challenge, and
 // write nothing.
 func TestRegistrationRefusals(t *testing.T) {
-	x := func(h string) []byte { return must(hex.DecodeString(h))(t) }
-	offCurve := authtest.Key(-3, bytes.Repeat([]byte{1}, 32))
-	for _, test := range []struct {
-		name   string
-		config authtest.Config
-		lie    authtest.Lie
-		want   passkey.Refusal
-	}{
-		{"A14 type get", authtest.Config{}, authtest.Type("webauthn.get"), passkey.CeremonyMismatch},
-		{"A17 sub-domain", authtest.Config{}, authtest.Origin("https://evil.console.example.com"), passkey.OriginMismatch},
-		{"A17 user info", authtest.Config{}, authtest.Origin("https://user@console.example.com"), passkey.OriginMismatch},
-		{"A17 other origin of the relying party", authtest.Config{}, authtest.Origin(other), passkey.OriginMismatch},
-		{"A20 in a frame", authtest.Config{}, authtest.CrossOrigin(true), passkey.CrossOrigin},
-		{"A20 top origin", authtest.Config{}, authtest.TopOrigin(origin), passkey.CrossOrigin},
-		{"A21 other relying party", authtest.Config{}, authtest.RPID("example.org"), passkey.RelyingPartyMismatch},
-		{"A22 not verified", authtest.Config{}, authtest.Clear(authtest.UV), passkey.UserVerificationMissing},
-		{"A23 F16 not present", authtest.Config{}, authtest.Clear(authtest.UP), passkey.UserPresenceMissing},
-		{"A24 backed up, not eligible", authtest.Config{}, authtest.Set(authtest.BS), passkey.BackupFlagsInconsistent},
-		{"A34 alg RS1", authtest.Config{}, authtest.Key(3, -65535), passkey.AlgorithmRefused},
-		{"A34 alg ESP256", authtest.Config{}, authtest.Key(3, -9), passkey.AlgorithmRefused},
-		{"A34 alg Ed448", authtest.Config{}, authtest.Key(3, -53), passkey.AlgorithmRefused},
-		{"A34 alg ES384, real key", authtest.Config{Algorithm: authtest.ES384}, authtest.Obstinate(), passkey.AlgorithmRefused},
-		{"A34 alg missing", authtest.Config{}, authtest.Key(3, nil), passkey.AlgorithmRefused},
-		{"A34 alg is text", authtest.Config{}, authtest.Key(3, "ES256"), passkey.AlgorithmRefused},
-		{"A34 EC key, alg RS256", authtest.Config{}, authtest.Key(3, -257), passkey.KeyUnusable},
-		{"A34 EC key, alg EdDSA", authtest.Config{}, authtest.Key(3, -8), passkey.KeyUnusable},
-		{"A34 RSA key, alg ES256", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(3, -7), passkey.KeyUnusable},
-		{"A34 kty 99", authtest.Config{}, authtest.Key(1, 99), passkey.KeyUnusable},
-		{"A34 kty missing", authtest.Config{}, authtest.Key(1, nil), passkey.KeyUnusable},
-		{"A34 other curve", authtest.Config{}, authtest.Key(-1, 2), passkey.KeyUnusable},
-		{"A34 no curve", authtest.Config{}, authtest.Key(-1, nil), passkey.KeyUnusable},
-		{"A34 off the curve", authtest.Config{}, offCurve, passkey.KeyUnusable},
-		{"A34 no coordinates", authtest.Config{}, authtest.Key(-2, nil).Then(authtest.Key(-3, nil)), passkey.KeyUnusable},
-		{"A34 compressed point", authtest.Config{}, authtest.Key(-3, true), passkey.KeyUnusable},
-		{"A34 point at infinity", authtest.Config{}, authtest.Key(-2, make([]byte, 32)).Then(authtest.Key(-3, make([]byte, 32))), passkey.KeyUnusable},
-		{"A34 long coordinate", authtest.Config{}, authtest.Key(-2, make([]byte, 33)), passkey.KeyUnusable},
-		{"A34 private key as well", authtest.Config{}, authtest.Key(-4, make([]byte, 32)), passkey.KeyUnusable},
-		{"A34 key id as well", authtest.Config{}, authtest.Key(2, []byte("id")), passkey.KeyUnusable},
-		{"A34 no map", authtest.Config{}, authtest.RawKey([]byte{0x80}), passkey.KeyUnusable},
-		{"A34 text for labels", authtest.Config{}, authtest.RawKey(x("a1613102")), passkey.KeyUnusable},
-		{"A35 RSA-512", authtest.Config{Algorithm: authtest.RS256, RSABits: 512, Seed: "512"}, authtest.Obstinate(), passkey.KeyUnusable},
-		{"A35 RSA-1024", authtest.Config{Algorithm: authtest.RS256, RSABits: 1024, Seed: "1024"}, authtest.Obstinate(), passkey.KeyUnusable},
-		{"A35 RSA-1024, self-attested", authtest.Config{Algorithm: authtest.RS256, RSABits: 1024, Seed: "1024", Attestation: authtest.SelfAttestation},
-			authtest.Obstinate(), passkey.KeyUnusable},
-		{"A35 RSA exponent 1", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-2, []byte{1}), passkey.KeyUnusable},
-		{"A35 RSA exponent even", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-2, []byte{1, 0, 0}), passkey.KeyUnusable},
-		{"A35 RSA exponent huge", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-2, []byte{0x80, 0, 0, 1}), passkey.KeyUnusable},
-		{"A35 RSA exponent padded", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-2, []byte{0, 1, 0, 1}), passkey.KeyUnusable},
-		{"A35 RSA modulus of 10 kB", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-1, bytes.Repeat([]byte{0xff}, 10000)), passkey.KeyUnusable},
-		{"A35 RSA modulus even", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-1, append(bytes.Repeat([]byte{0xff}, 255), 0)), passkey.KeyUnusable},
-		{"A35 RSA modulus missing", authtest.Config{Algorithm: authtest.RS256, Seed: "RS256"}, authtest.Key(-1, nil), passkey.KeyUnusable},
-		{"A35 Ed25519 of 31 bytes", authtest.Config{Algorithm: authtest.EdDSA}, authtest.Key(-2, make([]byte, 31)), passkey.KeyUnusable},
-		{"A35 Ed25519 off the curve", authtest.Config{Algorithm: authtest.EdDSA}, authtest.Key(-2, append([]byte{2}, make([]byte, 31)...)), passkey.KeyUnusable},
-		{"A35 Ed25519 on X25519", authtest.Config{Algorithm: authtest.EdDSA}, authtest.Key(-1, 4), passkey.KeyUnusable},
-		{"A35 Ed25519 without curve", authtest.Config{Algorithm: authtest.EdDSA}, authtest.Key(-1, nil), passkey.KeyUnusable},
-		{"A45 appid true", authtest.Config{}, authtest.Extension("appid", true), passkey.ExtensionRefused},
-		{"A45 remoteClientDataJSON", authtest.Config{}, authtest.Extension("remoteClientDataJSON", true), passkey.ExtensionRefused},
-		{"id of 15 bytes", authtest.Config{IDLength: 15}, authtest.Set(0), passkey.CredentialIDInvalid},
-		{"rawId is not the attested id", authtest.Config{}, authtest.As(make([]byte, 32)), passkey.CredentialIDInvalid},
-		{"format unknown", authtest.Config{}, authtest.Statement("nonsense", map[string]any{}), passkey.AttestationInvalid},
-		{"format in capitals", authtest.Config{}, authtest.Statement("NONE", map[string]any{}), passkey.AttestationInvalid},
-		{"none with a statement", authtest.Config{}, authtest.Statement("none", map[string]any{"alg": -7}), passkey.AttestationInvalid},
-		{"packed without a statement", authtest.Config{}, authtest.Statement("packed", map[string]any{}), passkey.AttestationInvalid},
-		{"packed, wrong signature", authtest.Config{}, authtest.Statement("packed", map[string]any{"alg": -7, "sig": make([]byte, 70)}), passkey.AttestationInvalid},
-		{"packed, empty chain", authtest.Config{}, authtest.Statement("packed", map[string]any{"alg": -7, "sig": make([]byte, 70), "x5c": []any{}}), passkey.AttestationInvalid},
-		{"packed, no certificate", authtest.Config{}, authtest.Statement("packed", map[string]any{"alg": -7, "sig": make([]byte, 70), "x5c": []any{[]byte{1}}}), passkey.AttestationInvalid},
-		{"statement of 20 kB", authtest.Config{}, authtest.Statement("packed", map[string]any{"sig": make([]byte, 20000)}), passkey.AttestationInvalid},
-		{"self-attested, other client data", authtest.Config{Attestation: authtest.SelfAttestation}, authtest.AfterSigning(func(d *authtest.Draft) {
-			d.ClientDataJSON = append(slices.Clone(d.ClientDataJSON), ' ')
-		}), passkey.AttestationInvalid},
-		{"certified by anybody for another model", authtest.Config{Attestation: authtest.CertifiedByAnybody}, authtest.AfterSigning(func(d *authtest.Draft) {
-			d.AttestationObject = bytes.Replace(d.AttestationObject, make([]byte, 16), yubikey[:], 1)
-		}), passkey.AttestationInvalid},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			w, a := newWorld(t), authtest.New(test.config)
+	for _, test := range authtest.RefusedRegistrations(place) {
+		t.Run(test.Name, func(t *testing.T) {
+			w, a := newWorld(t), authtest.New(test.Config)
 			options := w.startRegistration(ada, "", nil)
-			_, err := w.finishRegistration(ada, "", must(a.Register(options, origin, test.lie, authtest.Obstinate()))(t))
-			refused(t, err, test.want)
+			_, err := w.finishRegistration(ada, "", must(a.Register(options, origin, test.Lie))(t))
+			refused(t, err, passkey.Refusal(test.Refusal))
 			same(t, w.account(ada.User).User.Version, uint64(0))
 
 			honest := key()
@@ -179,36 +102,6 @@ func TestRegistrationRefusals(t *testing.T) {
 			w.enrol(ada, honest) // positive control
 		})
 	}
-}
-
-// smallOrder are the encodings of the eight points of small order on Edwards25519, the canonical ones first, from
-// "Taming the many EdDSAs", table 2. With such a key one constant signature verifies for every challenge.
-var smallOrder = []string{
-	"0100000000000000000000000000000000000000000000000000000000000000",
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"0000000000000000000000000000000000000000000000000000000000000000",
-	"0000000000000000000000000000000000000000000000000000000000000080",
-	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-	"0100000000000000000000000000000000000000000000000000000000000080", // not canonical from here on
-	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-}
-
-func TestA35_SmallOrder(t *testing.T) {
-	w := newWorld(t)
-	for _, point := range smallOrder {
-		a := authtest.New(authtest.Config{Algorithm: authtest.EdDSA})
-		x := must(hex.DecodeString(point))(t)
-		_, err := w.finishRegistration(ada, "", must(a.Register(w.startRegistration(ada, "", nil), origin, authtest.Key(-2, x)))(t))
-		refused(t, err, passkey.KeyUnusable)
-	}
-	w.enrol(ada, authtest.New(authtest.Config{Algorithm: authtest.EdDSA})) // positive control
 }
 
 // TestNotCanonicalEd25519: a y coordinate of p or more decodes in most libraries, to a point that has another encoding.
