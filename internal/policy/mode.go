@@ -12,10 +12,14 @@ const (
 	Report                 // nobody is stopped; what would have happened is said
 )
 
+// earliest is when this was written, roughly: a clock that says earlier is wrong. Many a machine without the time begins in
+// 1970, when nothing is enforced yet.
+var earliest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // ModeAt returns how far a rule is enforced at a time: one that is enforced from a later day on asks until then only
-// people who have a passkey.
+// people who have a passkey. At a time that can't be, it is enforced.
 func (r Rule) ModeAt(now time.Time) Mode {
-	if r.Mode == Enforce && !r.From.IsZero() && now.Before(r.From) {
+	if r.Mode == Enforce && !r.From.IsZero() && now.Before(r.From) && !now.Before(earliest) {
 		return IfEnrolled
 	}
 	return r.Mode

@@ -29,6 +29,19 @@ func TestModeAt(t *testing.T) {
 	}
 }
 
+// A clock that says what can't be (a machine that has lost the time begins in 1970) does not lift a rule.
+func TestModeAtAnImpossibleTime(t *testing.T) {
+	rule := policy.Rule{From: now.Add(time.Hour)}
+	for _, at := range []time.Time{{}, time.Unix(0, 0), time.Date(2025, 12, 31, 23, 59, 59, 0, time.UTC)} {
+		if got := rule.ModeAt(at); got != policy.Enforce {
+			t.Errorf("at %v: %v", at, got)
+		}
+	}
+	if got := rule.ModeAt(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)); got != policy.IfEnrolled {
+		t.Errorf("at a time that can be: %v", got)
+	}
+}
+
 // At no time is the strictest of two rules more lenient than either.
 func TestStrictestRule(t *testing.T) {
 	times := []time.Time{{}, now.Add(-time.Hour), now.Add(time.Hour), now.Add(2 * time.Hour)}

@@ -12,8 +12,8 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// MaxSkew is how far ahead of this gateway's clock a proof may lie: clocks of several gateways differ. Such a proof
-// counts as brand new; one further ahead is refused. It can stretch a grant by at most this much.
+// MaxSkew is how far apart the clocks of two gateways may be. A proof that lies so far ahead of this gateway's clock counts
+// as brand new; one further ahead is refused. It can stretch a grant by at most this much.
 const MaxSkew = 10 * time.Second
 
 // Demand is what a request needs.
@@ -88,7 +88,7 @@ func Judge(d Demand, g *grant.Grant, f *Facts, now time.Time) Decision {
 }
 
 func judgeProof(d Demand, p grant.Proof, live []grant.PasskeyID, now time.Time) passkey.Refusal {
-	age := time.Duration(now.UnixNano() - p.At)
+	age := now.Sub(time.Unix(0, p.At)) // which stops at its limits, where nanoseconds would go round
 	switch {
 	case !isLive(p.Passkey, live):
 		return passkey.GrantPasskeyRemoved

@@ -89,6 +89,39 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// However odd a clock is, it makes no grant young.
+func TestJudgeByAnOddClock(t *testing.T) {
+	demand := policy.Demand{Level: passkey.Verified, MaxAge: 5 * time.Minute}
+	for _, test := range []struct {
+		name string
+		now  time.Time
+		want passkey.Refusal
+	}{
+		{"no time at all", time.Time{}, passkey.GrantFromFuture},
+		{"before what an int64 holds in nanoseconds", time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), passkey.GrantFromFuture},
+		{"1970", time.Unix(0, 0), passkey.GrantFromFuture},
+		{"ten years back", now.AddDate(-10, 0, 0), passkey.GrantFromFuture},
+		{"a day back", now.Add(-24 * time.Hour), passkey.GrantFromFuture},
+		{"five minutes back", now.Add(-5 * time.Minute), passkey.GrantFromFuture},
+		{"11 s back", now.Add(-11 * time.Second), passkey.GrantFromFuture},
+		{"10 s back", now.Add(-policy.MaxSkew), ""},
+		{"a second back", now.Add(-time.Second), ""},
+		{"right", now, ""},
+		{"a second ahead", now.Add(time.Second), ""},
+		{"five minutes ahead", now.Add(5 * time.Minute), passkey.GrantStale},
+		{"a day ahead", now.Add(24 * time.Hour), passkey.GrantStale},
+		{"ten years ahead", now.AddDate(10, 0, 0), passkey.GrantStale},
+		{"after what an int64 holds in nanoseconds", time.Date(2700, 1, 1, 0, 0, 0, 0, time.UTC), passkey.GrantStale},
+		{"once around what an int64 holds in nanoseconds", now.Add(1 << 62).Add(1 << 62).Add(1 << 62).Add(1 << 62), passkey.GrantStale},
+		{"once around, backwards", now.Add(-1 << 62).Add(-1 << 62).Add(-1 << 62).Add(-1 << 62), passkey.GrantFromFuture},
+	} {
+		f := facts()
+		if got := policy.Judge(demand, made(proof(passkey.Verified, 0)), &f, test.now); got.Reason != test.want || got.Allow != (test.want == "") {
+			t.Errorf("%s: got allow=%v reason %q, want reason %q", test.name, got.Allow, got.Reason, test.want)
+		}
+	}
+}
+
 func TestStrictest(t *testing.T) {
 	a := policy.Demand{Level: passkey.DeviceBound, MaxAge: time.Hour}
 	b := policy.Demand{Level: passkey.Present, MaxAge: time.Minute}
