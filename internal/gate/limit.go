@@ -55,6 +55,7 @@ func (l *Limiter) take(user, client string, browser passkey.Digest, proven bool,
 		all = []*rate.Limiter{bucket(l.browsers, "m"+user+"\x00"+string(browser[:]), browserRate, browserBurst)}
 	}
 	for _, limiter := range all {
+		limiter.AllowN(now, 0) // takes nothing: of a clock that was set back it makes this the time to count from
 		if missing := 1 - limiter.TokensAt(now); missing > 0 {
 			wait = max(wait, time.Duration(missing/float64(limiter.Limit())*float64(time.Second)))
 		}

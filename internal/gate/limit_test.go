@@ -67,6 +67,37 @@ func TestLimiterMemory(t *testing.T) {
 	}
 }
 
+// A clock that is set back, or forth and back, locks nobody out for as long as it was set, nor does it lift the limit.
+func TestLimiterByAnOddClock(t *testing.T) {
+	for _, jump := range []time.Duration{-time.Second, -10 * time.Second, -11 * time.Second, -5 * time.Minute, -24 * time.Hour, -87600 * time.Hour} {
+		for _, proven := range []bool{false, true} {
+			l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
+			take := func() bool { return allowed(l, "alice", "192.0.2.1", mine, proven, now) }
+			for take() {
+			}
+			now = now.Add(jump)
+			if take() {
+				t.Errorf("%v: the jump itself gave a token", jump)
+			}
+			if now = now.Add(2 * time.Second); !take() {
+				t.Errorf("%v, proven %t: no token two seconds later", jump, proven)
+			}
+			if take() {
+				t.Errorf("%v: two tokens in two seconds", jump)
+			}
+			// Forth is as good as a pause: the buckets are full, and no fuller.
+			now = now.Add(-jump)
+			passed := 0
+			for take() {
+				passed++
+			}
+			if most := min(browserBurst, int(-jump/time.Second)); passed > most {
+				t.Errorf("%v and back, proven %t: %d tokens, want %d at the most", jump, proven, passed, most)
+			}
+		}
+	}
+}
+
 func TestLimiterPairs(t *testing.T) {
 	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
 	passed := 0
