@@ -44,7 +44,8 @@ func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Pa
 // called again after it was cut off, and then goes on. When it succeeds, the user had no passkey at the moment in which the
 // grants ended, and nothing that was under way before gives them one.
 //
-// Refusals: [passkey.UserUnknown], which says that nothing was written, [passkey.Conflict], [passkey.StoreUnavailable].
+// Refusals: [passkey.UserUnknown], which says that nothing was written, but for the end of an invitation that had expired,
+// [passkey.Conflict], [passkey.StoreUnavailable].
 func (s *Service) Reset(ctx context.Context, user string) ([]passkey.Passkey, error) {
 	removed, _, err := s.reset(ctx, user, "")
 	if err != nil {
@@ -71,14 +72,14 @@ func (s *Service) reset(ctx context.Context, user, tag string) (removed []passke
 			if tag != "" && fresh.Tag() != tag {
 				return removed, left, passkey.Conflict
 			}
-			ended := false
+			invited := false
 			if tag == "" {
-				ended, err = s.endInvitation(ctx, fresh)
+				invited, err = s.endInvitation(ctx, fresh)
 			}
 			switch {
 			case err != nil:
 				return removed, left, err
-			case fresh.User.Version == 0 && ended:
+			case fresh.User.Version == 0 && invited:
 				return removed, fresh, nil // invited, and never registered: there is nothing else
 			case fresh.User.Version == 0:
 				return removed, fresh, passkey.UserUnknown
@@ -107,18 +108,19 @@ func (s *Service) reset(ctx context.Context, user, tag string) (removed []passke
 	}
 }
 
-// endInvitation puts a dead invitation that nobody knows in the place of a live one, and reports whether there was one.
-func (s *Service) endInvitation(ctx context.Context, account passkey.Account) (ended bool, err error) {
-	now := s.config.Now()
-	if account.Invitation.ID == "" || !now.Before(account.Invitation.Expires) {
+// endInvitation puts a dead invitation that nobody knows in the place of one that is there, and reports whether that was
+// alive. One that has expired is ended too: by another gateway's clock it may not have.
+func (s *Service) endInvitation(ctx context.Context, account passkey.Account) (alive bool, err error) {
+	if account.Invitation.ID == "" {
 		return false, nil
 	}
+	now := s.config.Now()
 	nobodys, err := s.draw(invitationLength)
 	if err != nil {
 		return false, err
 	}
 	dead := passkey.Invitation{ID: passkey.CodeID(base32.StdEncoding.EncodeToString(nobodys)), Expires: now.UTC().Truncate(time.Second)}
-	return true, s.config.Store.Invite(ctx, account.User.Name, dead)
+	return now.Before(account.Invitation.Expires), s.config.Store.Invite(ctx, account.User.Name, dead)
 }
 
 // removeFirst removes the first passkey of an account and makes the account what it is then.

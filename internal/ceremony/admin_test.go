@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stepgate/stepgate/internal/ceremony"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -84,6 +85,27 @@ func TestResetEndsInvitations(t *testing.T) {
 	_, err = w.Reset(t.Context(), bob.User)
 	refused(t, err, passkey.UserUnknown)
 	w.enrol(bob, key()) // first use is as open as before
+}
+
+// An invitation that has expired by the clock of the gateway where the reset is made may be good on another one, or here once
+// the clock is put right.
+func TestResetEndsExpiredInvitations(t *testing.T) {
+	w := newWorld(t)
+	w.enrol(ada, key())
+	for _, user := range []ceremony.Party{ada, bob} { // bob never registered
+		code := w.invite(user.User)
+		w.clock.Advance(ceremony.MaxInvitation)
+		_, err := w.accept(user, code, key())
+		refused(t, err, passkey.InvitationExpired)
+		if _, err := w.Reset(t.Context(), user.User); user == bob {
+			refused(t, err, passkey.UserUnknown)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		w.clock.Advance(-ceremony.MaxInvitation)
+		_, err = w.accept(user, code, key())
+		refused(t, err, passkey.InvitationInvalid)
+	}
 }
 
 // A reset that is cut off says what it did, and goes on when it is called again.
