@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/authenticators"
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/clock"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -141,6 +143,8 @@ type App struct {
 
 	admin *administrator // of the opened store
 	audit audit.Recorder // of what administrators do
+
+	clock atomic.Pointer[clock.Steady] // of a store that is this gateway's alone, once it is open
 
 	ready      *readiness
 	storeReady func(context.Context) error // the opened store's; nil: it does not say
@@ -292,6 +296,15 @@ func modelName(aaguid [16]byte) string {
 	return ""
 }
 
+// now is the time that grants and ceremonies go by. Gateways that share a store share the time too, and must follow their
+// machines' clocks when those are put right; one that is alone goes by a clock that is never set back.
+func (a *App) now() time.Time {
+	if steady := a.clock.Load(); steady != nil {
+		return steady.Now()
+	}
+	return time.Now()
+}
+
 // longestAge returns the longest maximum age of all blocks: those of one origin share their grants.
 func (a *App) longestAge() time.Duration { return a.longest }
 
@@ -356,11 +369,19 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	}
 	config := a.service
 	config.Store = watchedStore{opened.Store, metrics}
+	if opened.Clock != nil && !a.store.Shared() {
+		a.clock.Store(opened.Clock)
+	}
+	config.Now = a.now
 	service, err := ceremony.New(config)
 	if err != nil {
 		return nil, err
 	}
-	views := gate.NewViews(service.Account, a.lag, gate.StoreBudget, time.Now)
+	ageing := time.Now
+	if opened.Clock != nil {
+		ageing = opened.Clock.Now
+	}
+	views := gate.NewViews(service.Account, a.lag, gate.StoreBudget, ageing)
 	views.Count = metrics.viewed
 	a.admin = &administrator{service: service, store: opened.Store, reach: service.Reach, forget: views.Forget, audit: a.audit, pages: accountPages(a.allOrigins())}
 	return &gate.Backend{

@@ -11,7 +11,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/stepgate/stepgate/internal/clock"
 	"github.com/stepgate/stepgate/internal/gate"
+	"github.com/stepgate/stepgate/internal/policy"
 	"github.com/stepgate/stepgate/internal/store/dynamostore"
 )
 
@@ -93,6 +95,7 @@ type openDB struct {
 	db      *dynamostore.DB
 	tables  *tablesLook
 	limiter *gate.Limiter
+	clock   *clock.Steady
 }
 
 // Destruct closes the client once the last configuration that used it is gone.
@@ -109,6 +112,7 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 	key := strings.Join([]string{options.Region, options.Endpoint, options.PasskeysTable, options.ChallengesTable}, "\n")
 	value, _, err := openTables.LoadOrNew(key, func() (caddy.Destructor, error) {
 		options.Logger, options.Observe = liveLogger(s.CaddyModule()), metrics.observeDynamoDB
+		options.MaxSkew = policy.MaxSkew / 2 // of each: so no two gateways are further apart than MaxSkew
 		db, err := dynamostore.Open(ctx, options)
 		if err != nil {
 			return nil, err
@@ -117,7 +121,7 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 			return nil, errors.Join(err, db.Close())
 		}
 		tables := &tablesLook{check: db.Check, now: time.Now, next: time.Now().Add(lookWrong)} // Watch has just looked
-		return &openDB{db: db, tables: tables, limiter: gate.NewLimiter()}, nil
+		return &openDB{db: db, tables: tables, limiter: gate.NewLimiter(), clock: clock.New(0, nil)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -126,6 +130,7 @@ func (s *DynamoDBStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error
 	return &OpenStore{
 		Store:   open.db.For(rpID),
 		Limiter: open.limiter,
+		Clock:   open.clock,
 		Ready:   func(ctx context.Context) error { return open.ready(ctx, rpID) },
 		Release: func() error {
 			_, err := openTables.Delete(key)

@@ -8,13 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	"github.com/stepgate/stepgate/internal/clock"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
+	"github.com/stepgate/stepgate/internal/policy"
 	"github.com/stepgate/stepgate/internal/store/boltstore"
 )
 
@@ -70,6 +73,7 @@ var openFiles = caddy.NewUsagePool()
 type openFile struct {
 	db      *boltstore.DB
 	limiter *gate.Limiter
+	clock   *clock.Steady
 }
 
 // Destruct closes the file once the last configuration that used it is gone.
@@ -78,11 +82,15 @@ func (f *openFile) Destruct() error { return f.db.Close() }
 // Open implements [Store].
 func (s *FileStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
 	value, _, err := openFiles.LoadOrNew(s.path, func() (caddy.Destructor, error) {
-		db, err := boltstore.Open(s.path, boltstore.Options{Logger: liveLogger(s.CaddyModule())})
+		logger := liveLogger(s.CaddyModule())
+		steady := clock.New(policy.MaxSkew, func(behind time.Duration) {
+			logger.Warn("the machine's clock was set back: this gateway goes on from where it was. Once the clock is right, restart the gateway", zap.Duration("behind", behind))
+		})
+		db, err := boltstore.Open(s.path, boltstore.Options{Logger: logger, Now: steady.Now})
 		if err != nil {
 			return nil, err
 		}
-		return &openFile{db: db, limiter: gate.NewLimiter()}, nil
+		return &openFile{db: db, limiter: gate.NewLimiter(), clock: steady}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -91,6 +99,7 @@ func (s *FileStore) Open(rpID string, logger *zap.Logger) (*OpenStore, error) {
 	return &OpenStore{
 		Store:   file.db.For(rpID),
 		Limiter: file.limiter,
+		Clock:   file.clock,
 		Keys:    func() (*grant.Keys, error) { return keysBeside(s.path, logger) },
 		Ready:   func(ctx context.Context) error { return answers(ctx, file.db.For(rpID)) },
 		Release: func() error {

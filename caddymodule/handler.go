@@ -161,7 +161,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		IdentityHeaders: slices.Concat(h.user.headers(), h.session.headers(), h.signIn.headers()),
 		ChallengeTTL:    app.service.TTL, MaxPasskeys: app.service.MaxPasskeys, InviteOnly: app.service.InviteOnly,
 		KeepLast: app.service.KeepLast, NoRecovery: app.service.NoRecovery, SignInWithin: app.service.SignInWithin,
-		Backend: app.backend, Audit: recorder, Meter: metrics, Judging: traceJudgement, Logger: h.logger,
+		Backend: app.backend, Audit: recorder, Meter: metrics, Judging: traceJudgement, Logger: h.logger, Now: app.now,
 	})
 	if err != nil {
 		return fmt.Errorf("stepgate: %w", err)

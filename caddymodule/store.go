@@ -6,6 +6,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/clock"
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/grant"
 )
@@ -27,6 +28,10 @@ type Store interface {
 type OpenStore struct {
 	Store   ceremony.Store
 	Limiter *gate.Limiter
+
+	// Clock never goes back, so what a gateway holds in memory gets no younger by it, and where the store is its own, nothing
+	// does. Nil is the machine's.
+	Clock *clock.Steady
 
 	// Keys returns keys kept beside the store, made when there are none. Nil for a store that is shared.
 	Keys func() (*grant.Keys, error)

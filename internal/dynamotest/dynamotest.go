@@ -15,7 +15,8 @@
 //   - empty strings, binaries and sets are refused as attribute values, empty lists and maps are not;
 //   - tags, backups and table policies are an UnknownOperationException; CreateTable ignores tags, encryption and
 //     deletion protection;
-//   - a Query that finds nothing costs no capacity, and errors carry no X-Amz-Crc32.
+//   - a Query that finds nothing costs no capacity, and errors carry no X-Amz-Crc32;
+//   - answers do not say what time it is: see [Telling].
 package dynamotest
 
 import (

@@ -40,7 +40,8 @@ type world struct {
 	gate    *gate.Gate
 	backend *gate.Backend
 	store   *faultyStore
-	clock   *clocktest.Clock
+	clock   *clocktest.Clock // what now returns, unless a test says otherwise
+	now     func() time.Time
 	audit   *events
 	meter   *tally
 	origins []string // of the ceremonies
@@ -81,7 +82,18 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	w := &world{t: t, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), audit: new(events), meter: new(tally), origins: []string{console, aws}, store: &faultyStore{Store: db.For(rpID)}}
+	clock := clocktest.New(noon)
+	w := newWorldOn(t, db.For(rpID), clock.Now, changes...)
+	w.clock = clock
+	return w
+}
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// newWorldOn is newWorld on a store that others may use too, by a clock of its own.
+func newWorldOn(t testing.TB, store ceremony.Store, now func() time.Time, changes ...func(*gate.Config)) *world {
+	t.Helper()
+	w := &world{t: t, now: now, audit: new(events), meter: new(tally), origins: []string{console, aws}, store: &faultyStore{Store: store}}
 	w.backend = w.newBackend(5 * time.Second)
 	config := gate.Config{
 		RPName: "Example", RPID: rpID, Origins: []string{console, aws},
@@ -100,11 +112,12 @@ func newWorld(t testing.TB, changes ...func(*gate.Config)) *world {
 			}
 			return w.backend, nil
 		},
-		Audit: w.audit, Meter: w.meter, Now: w.clock.Now,
+		Audit: w.audit, Meter: w.meter, Now: w.now,
 	}
 	for _, change := range changes {
 		change(&config)
 	}
+	var err error
 	if w.gate, err = gate.New(config); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +141,7 @@ func (w *world) warningBackend() *gate.Backend {
 
 func (w *world) backendOf(config ceremony.Config, lag time.Duration) *gate.Backend {
 	w.t.Helper()
-	config.RPID, config.Origins, config.Store, config.Now = rpID, w.origins, w.store, w.clock.Now
+	config.RPID, config.Origins, config.Store, config.Now = rpID, w.origins, w.store, w.now
 	service, err := ceremony.New(config)
 	if err != nil {
 		w.t.Fatal(err)
@@ -151,7 +164,7 @@ func (w *world) backendOf(config ceremony.Config, lag time.Duration) *gate.Backe
 	}
 	return &gate.Backend{
 		Ceremonies: service, Grants: grants, Demands: demands, Browsers: browsers, Limiter: gate.NewLimiter(),
-		Views: gate.NewViews(service.Account, lag, gate.StoreBudget, w.clock.Now),
+		Views: gate.NewViews(service.Account, lag, gate.StoreBudget, w.now),
 	}
 }
 

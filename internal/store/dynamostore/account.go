@@ -20,7 +20,9 @@ const accountReads = 5
 // Account implements [ceremony.Store].
 func (s *Store) Account(ctx context.Context, user string) (account passkey.Account, err error) {
 	err = s.within(ctx, "reading account", user, func(ctx context.Context) error {
-		account, err = s.account(ctx, user)
+		if account, err = s.account(ctx, user); err == nil {
+			err = s.db.clock.err()
+		}
 		return err
 	})
 	if err != nil {

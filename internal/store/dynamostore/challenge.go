@@ -52,7 +52,11 @@ func (s *Store) alongside(ctx context.Context, user string, write func(context.C
 	}()
 	err := write(ctx)
 	got := <-done
-	if err != nil {
+	off := s.db.clock.err() // says more than what follows from it, such as a challenge that looks expired
+	switch {
+	case off != nil:
+		return passkey.Account{}, off
+	case err != nil:
 		return passkey.Account{}, err
 	}
 	return got.account, got.err

@@ -29,7 +29,7 @@ const (
 )
 
 // newHTTPClient returns the SDK's own client, which trusts what AWS_CA_BUNDLE says, with our limits.
-func newHTTPClient(sdk aws.HTTPClient, attempt time.Duration) *httpClient {
+func newHTTPClient(sdk aws.HTTPClient, attempt time.Duration, clock *clockCheck) *httpClient {
 	client, ok := sdk.(*awshttp.BuildableClient)
 	if !ok {
 		client = awshttp.NewBuildableClient()
@@ -43,18 +43,25 @@ func newHTTPClient(sdk aws.HTTPClient, attempt time.Duration) *httpClient {
 			t.MaxIdleConnsPerHost = maxConnections
 			t.IdleConnTimeout = idleTimeout
 			t.TLSHandshakeTimeout = dialTimeout
-		})}
+		}), clock}
 }
 
-// httpClient notes what becomes of the attempts of each call, in the call's [attempts].
-type httpClient struct{ next aws.HTTPClient }
+// httpClient notes what becomes of the attempts of each call, in the call's [attempts], and what time DynamoDB says it is.
+type httpClient struct {
+	next  aws.HTTPClient
+	clock *clockCheck
+}
 
 func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	note, _ := r.Context().Value(attemptsKey{}).(*attempts)
 	if note != nil && note.made > 0 && !note.refused {
 		note.unsure = true
 	}
+	sent := c.clock.now()
 	answer, err := c.next.Do(r)
+	if err == nil {
+		c.clock.saw(sent, c.clock.now(), answer.Header)
+	}
 	if note != nil {
 		note.made++
 		note.refused = err == nil && answer.StatusCode >= 400 && answer.StatusCode < 500

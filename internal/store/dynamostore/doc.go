@@ -20,6 +20,7 @@
 //   - Every method ends within [Options].Budget or its context's deadline, whichever comes first, retries included.
 //     Unreachable, throttled, denied, hanging, an unreadable record: an error that wraps [passkey.StoreUnavailable].
 //   - The table's time to live (TTL) is never relied on: expiry is in the condition.
+//   - With [Options].MaxSkew, no account is given out by a machine whose clock is further than that from DynamoDB's.
 //   - Nothing in an error names a user, a passkey or a challenge.
 //
 // A client that chooses its user name, credential id and challenge id can fill no other partition than its own. Somebody

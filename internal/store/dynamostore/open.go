@@ -43,6 +43,13 @@ type Options struct {
 	// Default 1s.
 	Attempt time.Duration
 
+	// MaxSkew is how far this machine's clock may be from DynamoDB's, for [Store]'s Begin, Consume and Account: further off
+	// they fail. Default: it is not compared.
+	MaxSkew time.Duration
+
+	// Now reads this machine's clock for that. Default [time.Now].
+	Now func() time.Time
+
 	// Observe is told of every API call, once, when it has ended; it must be quick and safe for concurrent use. Default:
 	// nobody is told, and DynamoDB is not asked what calls consume.
 	Observe func(Call)
@@ -59,6 +66,7 @@ type DB struct {
 	budget     time.Duration
 	logger     *zap.Logger
 	capacity   types.ReturnConsumedCapacity
+	clock      *clockCheck
 
 	closing chan struct{} // closed by Close
 	close   func() error  // once
@@ -83,6 +91,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Attempt <= 0 {
 		opts.Attempt = time.Second
 	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -105,6 +116,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db := &DB{
 		passkeys: opts.PasskeysTable, challenges: opts.ChallengesTable, region: cfg.Region, endpoint: opts.Endpoint,
 		budget: opts.Budget, logger: opts.Logger, closing: make(chan struct{}),
+		clock: &clockCheck{now: opts.Now, most: opts.MaxSkew},
 	}
 	if opts.Observe != nil {
 		db.capacity = types.ReturnConsumedCapacityTotal
@@ -116,7 +128,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		o.Logger = logging.LoggerFunc(func(level logging.Classification, format string, v ...any) {
 			opts.Logger.Debug("AWS SDK", zap.String("level", string(level)), zap.String("message", fmt.Sprintf(format, v...)))
 		})
-		o.HTTPClient = newHTTPClient(cfg.HTTPClient, opts.Attempt)
+		o.HTTPClient = newHTTPClient(cfg.HTTPClient, opts.Attempt, db.clock)
 		o.Retryer = newRetryer()
 		o.APIOptions = append(o.APIOptions, observing(opts.Observe))
 	})
