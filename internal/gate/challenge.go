@@ -74,6 +74,9 @@ func (g *Gate) demandOf(x *exchange, b *Backend, body *strictjson.Reader) (deman
 	if err := body.Err(); err != nil {
 		return demand{}, err
 	}
+	if sealed != "" && target != "" { // which of the two would be left to whoever reads first
+		return demand{}, passkey.BodyMalformed
+	}
 	return g.findDemand(x, b, sealed, target)
 }
 

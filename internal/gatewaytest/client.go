@@ -114,6 +114,11 @@ func (c *Client) Send(method, path string, body any, headers ...string) (Reply, 
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
+	return c.Do(request)
+}
+
+// Do sends a request as it is, with the client's cookies. It is safe to call from any goroutine.
+func (c *Client) Do(request *http.Request) (Reply, error) {
 	answer, err := c.HTTP.Do(request)
 	if err != nil {
 		return Reply{}, err
@@ -168,7 +173,7 @@ func (c *Client) Register(name string) error {
 
 // BeginRegistration lets an authenticator make a passkey, and returns the body that finishes its registration. The first
 // one of a user needs no authorization.
-func (c *Client) BeginRegistration(key *authtest.Authenticator, name string, authorization json.RawMessage) (map[string]any, error) {
+func (c *Client) BeginRegistration(key *authtest.Authenticator, name string, authorization json.RawMessage, lies ...authtest.Lie) (map[string]any, error) {
 	wish := map[string]any{"name": name}
 	if authorization != nil {
 		wish["authorization"] = authorization
@@ -177,7 +182,7 @@ func (c *Client) BeginRegistration(key *authtest.Authenticator, name string, aut
 	if err != nil {
 		return nil, err
 	}
-	credential, err := key.Register(options, c.Origin)
+	credential, err := key.Register(options, c.Origin, lies...)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +191,7 @@ func (c *Client) BeginRegistration(key *authtest.Authenticator, name string, aut
 }
 
 // Authorize uses the passkey for adding a passkey (id is "" then) or removing one, and returns its answer.
-func (c *Client) Authorize(action, id string) (json.RawMessage, error) {
+func (c *Client) Authorize(action, id string, lies ...authtest.Lie) (json.RawMessage, error) {
 	wish := map[string]any{"action": action}
 	if id != "" {
 		wish["id"] = id
@@ -195,7 +200,7 @@ func (c *Client) Authorize(action, id string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	credential, err := c.Key.Authenticate(options, c.Origin)
+	credential, err := c.Key.Authenticate(options, c.Origin, lies...)
 	if err != nil {
 		return nil, err
 	}

@@ -136,6 +136,42 @@ func (g *Gateway) Audited(kind, reason string) Entry {
 	}
 }
 
+// AuditedRequest waits for the audit line about one request: problems and lines name the same id.
+func (g *Gateway) AuditedRequest(t testing.TB, id string) (found Entry) {
+	t.Helper()
+	if id == "" {
+		t.Fatal("the answer names no request")
+	}
+	Eventually(t, "an audit line about request "+id, func() bool {
+		g.Log.Mu.Lock()
+		defer g.Log.Mu.Unlock()
+		for i := len(g.Log.Lines) - 1; i >= 0; i-- {
+			if !strings.Contains(g.Log.Lines[i], id) {
+				continue
+			}
+			var e Entry
+			if json.Unmarshal([]byte(g.Log.Lines[i]), &e) == nil && e.Logger == AuditLogger && e.RequestID == id {
+				found = e
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// Holds reports whether a text has one of the secrets that may not stand in the log, and which.
+func (l *Logbook) Holds(text string) (what string, holds bool) {
+	l.secrets.mu.Lock()
+	defer l.secrets.mu.Unlock()
+	for value, what := range l.secrets.what {
+		if strings.Contains(text, value) {
+			return what, true
+		}
+	}
+	return "", false
+}
+
 // Recorded holds that there is an audit line of this kind and reason about a user.
 func (g *Gateway) Recorded(kind, reason, user string) error {
 	line := regexp.MustCompile(fmt.Sprintf(`"logger":%q,"msg":%q,"reason":%q,"user":%q`, AuditLogger, kind, reason, user))

@@ -71,6 +71,9 @@ func TestUserChanges(t *testing.T) {
 	if err != nil || added.Version != 4 || len(added.Passkeys) != 2 {
 		t.Errorf("adding: %+v, %v", added, err)
 	}
+	if _, err := added.Adding(passkey.Passkey{ID: []byte("b"), Name: "Other"}); !errors.Is(err, passkey.PasskeyExists) {
+		t.Errorf("adding what is there: %v", err)
+	}
 	if _, err := u.Adding(passkey.Passkey{ID: []byte("b"), Name: "KEY"}); !errors.Is(err, passkey.NameTaken) {
 		t.Errorf("adding a taken name: %v", err)
 	}

@@ -99,8 +99,12 @@ func (a Account) Reach() Level {
 	return highest
 }
 
-// Adding returns the user as they are once p is registered. It refuses a name that another passkey of theirs has.
+// Adding returns the user as they are once p is registered. It refuses a credential id that is among theirs
+// ([PasskeyExists]) and a name that another passkey of theirs has ([NameTaken]).
 func (u User) Adding(p Passkey) (User, error) {
+	if slices.ContainsFunc(u.Passkeys, func(r Ref) bool { return bytes.Equal(r.ID, p.ID) }) {
+		return User{}, PasskeyExists
+	}
 	folded := FoldName(p.Name)
 	if u.hasName(folded, nil) {
 		return User{}, NameTaken
