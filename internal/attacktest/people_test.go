@@ -1,10 +1,13 @@
 package attacktest_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/stepgate/stepgate/internal/authtest"
@@ -137,4 +140,16 @@ func (s *scene) administers(arguments ...string) {
 	if out, code := s.g.Call(arguments...); code != 0 {
 		s.Fatalf("%v: exit code %d: %s", arguments, code, out)
 	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// plainly is the same client, who speaks plain HTTP to another port and names the host of its https origin.
+func plainly(c *client, port int) *client {
+	other := *c
+	other.Origin = "http" + strings.TrimPrefix(c.Origin, "https")
+	other.HTTP = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	}}}
+	return &other
 }

@@ -178,7 +178,9 @@ func TestClockTooFarOff(t *testing.T) {
 					b.refused(http.StatusServiceUnavailable, passkey.StoreUnavailable, send)
 				}
 				closed(there, func() *http.Response { return there.get("/admin") })
-				closed(there, func() *http.Response { return there.post("/.stepgate/challenge/options", object{"return_to": "/admin"}) })
+				closed(there, func() *http.Response {
+					return there.post("/.stepgate/challenge/options", object{"return_to": "/admin"})
+				})
 				closed(there, func() *http.Response { return there.post("/.stepgate/challenge/verify", begun) })
 				closed(there, func() *http.Response {
 					return there.post("/.stepgate/passkeys/authorize/options", object{"action": "add"})
@@ -187,7 +189,9 @@ func TestClockTooFarOff(t *testing.T) {
 					return there.post("/.stepgate/passkeys/options", object{"recovery_code": codes[1]})
 				})
 				bob := wrong.browser("bob")
-				closed(bob, func() *http.Response { return bob.post("/.stepgate/passkeys/options", object{"invitation": invitation}) })
+				closed(bob, func() *http.Response {
+					return bob.post("/.stepgate/passkeys/options", object{"invitation": invitation})
+				})
 				closed(bob, func() *http.Response { return bob.post("/.stepgate/passkeys/options", object{"name": "Key"}) })
 				want(t, there.get("/open"), http.StatusOK)
 				if there.cookies["__Host-stepgate"] != granted {

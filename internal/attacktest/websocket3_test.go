@@ -1,4 +1,4 @@
-package e2etest_test
+package attacktest_test
 
 import (
 	"context"
