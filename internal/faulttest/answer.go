@@ -51,8 +51,8 @@ const (
 
 // refusal makes the answer of a kind that never reaches the backend. Texts and shapes are AWS's own, down to "message" in
 // some and "Message" in others.
-func refusal(k Kind, call *Call) (answer, bool) {
-	switch k {
+func refusal(f Fault, call *Call) (answer, bool) {
+	switch f.Kind {
 	case Throttle:
 		return problem(400, dynamo+"ProvisionedThroughputExceededException", "The level of configured provisioned throughput for the table was exceeded. "+
 			"Consider increasing your provisioning level with the UpdateTable API."), true
@@ -83,21 +83,44 @@ func refusal(k Kind, call *Call) (answer, bool) {
 		return problem(400, dynamo+"ResourceNotFoundException", "Requested resource not found"), true
 	case Conflict:
 		if call.Operation == "TransactWriteItems" {
-			return cancelled(call), true
+			conflict := reason{Code: "TransactionConflict", Message: "Transaction is ongoing for the item"}
+			return cancelled(call, conflict, reason{Code: "None"}), true
 		}
 		return problem(400, dynamo+"TransactionConflictException", "Transaction is ongoing for the item"), true
+	case ConditionFailed:
+		return conditionFailed(f, call), true
 	}
 	return answer{}, false
 }
 
-// cancelled refuses a transaction because its first item is part of another one.
-func cancelled(call *Call) answer {
-	type reason struct{ Code, Message string }
+// conditionFailed refuses a write because of the row that is there, or is said to be.
+func conditionFailed(f Fault, call *Call) answer {
+	const text = "The conditional request failed"
+	if call.Operation == "TransactWriteItems" {
+		failed := reason{Code: "ConditionalCheckFailed", Message: text, Item: f.Row}
+		return cancelled(call, failed, failed)
+	}
+	content := map[string]any{"__type": dynamo + "ConditionalCheckFailedException", "message": text}
+	if f.Row != nil {
+		content["Item"] = f.Row
+	}
+	return refuse(400, content)
+}
+
+// reason says what was wrong with one part of a transaction.
+type reason struct {
+	Code    string
+	Message string `json:",omitempty"`
+	Item    Row    `json:",omitempty"`
+}
+
+// cancelled refuses a transaction for a reason in its first item, and one in each other.
+func cancelled(call *Call, first, other reason) answer {
 	var s shape
 	_ = json.Unmarshal(call.Request, &s)
-	codes, reasons := []string{"TransactionConflict"}, []any{reason{"TransactionConflict", "Transaction is ongoing for the item"}}
+	codes, reasons := []string{first.Code}, []reason{first}
 	for len(reasons) < len(s.TransactItems) {
-		codes, reasons = append(codes, "None"), append(reasons, map[string]string{"Code": "None"})
+		codes, reasons = append(codes, other.Code), append(reasons, other)
 	}
 	return refuse(400, map[string]any{
 		"__type":              dynamo + "TransactionCanceledException",

@@ -18,8 +18,10 @@ type Fault struct {
 	Kind Kind
 	// Delay comes before whatever the kind does. Lifting the fault ends it.
 	Delay time.Duration
-	// Rewrite replaces the body of an answer that the backend gave. The checksum is made to fit.
+	// Rewrite replaces the body of an answer that the backend gave; see [Rows]. The checksum is made to fit.
 	Rewrite func(response []byte) []byte
+	// Row is the row that ConditionFailed and ConditionFailedAfter show as the one that is there; nil: none is.
+	Row Row
 }
 
 // Kind is a way to fail. The zero value is Delay.
@@ -46,6 +48,7 @@ const (
 	Expired          // 400 ExpiredTokenException: credentials that are too old
 	ResourceNotFound // 400 ResourceNotFoundException: no such table
 	Conflict         // 400 TransactionConflictException; TransactWriteItems: TransactionCanceledException with that as the first item's reason
+	ConditionFailed  // 400 ConditionalCheckFailedException; TransactWriteItems: TransactionCanceledException with that as every item's reason
 
 	DropBefore  // closes the connection
 	DropAfter   // forwards the request, then closes the connection
@@ -53,10 +56,13 @@ const (
 	ResetAfter  // forwards the request, then closes the connection with a TCP reset
 	Truncate    // forwards the request, answers all headers and half of the body, then closes the connection
 	Garble      // forwards the request, answers 200 with a body that is no JSON
+
+	ConditionFailedAfter // forwards the request, then answers as ConditionFailed
 )
 
 var kinds = []string{"Delay", "Hold", "HoldAfter", "Hang", "HangAfter", "Throttle", "RequestLimit", "ServerError", "HTML503", "AccessDenied",
-	"Expired", "ResourceNotFound", "Conflict", "DropBefore", "DropAfter", "ResetBefore", "ResetAfter", "Truncate", "Garble"}
+	"Expired", "ResourceNotFound", "Conflict", "ConditionFailed", "DropBefore", "DropAfter", "ResetBefore", "ResetAfter", "Truncate", "Garble",
+	"ConditionFailedAfter"}
 
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(kinds) {

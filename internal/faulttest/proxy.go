@@ -78,7 +78,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.Delay > 0 && !p.hold(f, nil, time.After(f.Delay)) {
 		panic(http.ErrAbortHandler)
 	}
-	if made, ok := refusal(f.Kind, call); ok {
+	if made, ok := refusal(f.Fault, call); ok {
 		p.send(w, call, made)
 		return
 	}
@@ -124,6 +124,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case ResetAfter:
 		p.reset(w)
 		return
+	case ConditionFailedAfter:
+		a = conditionFailed(f.Fault, call)
 	case Garble:
 		a = a.with([]byte("\x00 this is no JSON"))
 		a.status = http.StatusOK
