@@ -34,8 +34,7 @@ func newHTTPClient(sdk aws.HTTPClient, attempt time.Duration, clock *clockCheck)
 	if !ok {
 		client = awshttp.NewBuildableClient()
 	}
-	return &httpClient{client.
-		WithTimeout(attempt).
+	transport := client.
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxConnsPerHost = maxConnections
@@ -43,12 +42,18 @@ func newHTTPClient(sdk aws.HTTPClient, attempt time.Duration, clock *clockCheck)
 			t.MaxIdleConnsPerHost = maxConnections
 			t.IdleConnTimeout = idleTimeout
 			t.TLSHandshakeTimeout = dialTimeout
-		}), clock}
+		}).
+		GetTransport()
+	// The SDK's client would keep a transport of its own, whose connections nobody can close.
+	return &httpClient{&http.Client{Timeout: attempt, Transport: transport, CheckRedirect: stay}, clock}
 }
+
+// stay follows no redirect: DynamoDB sends none.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // httpClient notes what becomes of the attempts of each call, in the call's [attempts], and what time DynamoDB says it is.
 type httpClient struct {
-	next  aws.HTTPClient
+	next  *http.Client
 	clock *clockCheck
 }
 

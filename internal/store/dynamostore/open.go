@@ -121,6 +121,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if opts.Observe != nil {
 		db.capacity = types.ReturnConsumedCapacityTotal
 	}
+	connections := newHTTPClient(cfg.HTTPClient, opts.Attempt, db.clock)
 	db.client = dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
 		if opts.Endpoint != "" {
 			o.BaseEndpoint = aws.String(opts.Endpoint)
@@ -128,7 +129,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		o.Logger = logging.LoggerFunc(func(level logging.Classification, format string, v ...any) {
 			opts.Logger.Debug("AWS SDK", zap.String("level", string(level)), zap.String("message", fmt.Sprintf(format, v...)))
 		})
-		o.HTTPClient = newHTTPClient(cfg.HTTPClient, opts.Attempt, db.clock)
+		o.HTTPClient = connections
 		o.Retryer = newRetryer()
 		o.APIOptions = append(o.APIOptions, observing(opts.Observe))
 	})
@@ -138,6 +139,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db.close = sync.OnceValue(func() error {
 		close(db.closing)
 		db.watcher.Wait()
+		connections.next.CloseIdleConnections()
 		return nil
 	})
 	return db, nil
