@@ -37,7 +37,7 @@ func TestLyingAssertions(t *testing.T) {
 
 // What does not parse. It leaves the challenge as it was: the honest reply comes after it, and succeeds.
 func TestMalformedAssertions(t *testing.T) {
-	g := group{name: "malformed assertions", control: stepUpWorks}
+	g := group{name: "malformed assertions", parsing: true, control: stepUpWorks}
 	for i, test := range authtest.MalformedAssertions(anywhere) {
 		if test.Name == "A42 malformed: nothing" || test.Name == "A42 malformed: truncated" || test.Name == "A42 malformed: trailing comma" {
 			continue // the body that holds the reply would be no JSON: TestBodies has those

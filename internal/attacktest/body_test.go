@@ -97,7 +97,7 @@ func TestBodies(t *testing.T) {
 			return s.raw(c, method, path, body+strings.Repeat(" ", size-len(body)))
 		}))
 	}
-	group{name: "bodies", attacks: attacks, control: func(s *scene) {
+	group{name: "bodies", parsing: true, attacks: attacks, control: func(s *scene) {
 		c := s.insider("alice")
 		for address, body := range s.changes(c) { // each of them is understood
 			method, path, _ := strings.Cut(address, " ")
