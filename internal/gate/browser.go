@@ -26,7 +26,7 @@ const browserAge = 180 * 24 * 60 * 60
 func (g *Gate) party(x *exchange) ceremony.Party {
 	name, _, _ := strings.Cut(x.cookies.ceremony, ".")
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(name)
-	if err != nil || len(raw) != browserLength {
+	if err != nil || len(raw) != browserLength || len(name) != base64.RawURLEncoding.EncodedLen(browserLength) { // the decoder skips line breaks
 		fresh := make([]byte, browserLength)
 		_, _ = rand.Read(fresh) // never fails: it aborts the process instead
 		name = base64.RawURLEncoding.EncodeToString(fresh)

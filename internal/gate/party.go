@@ -70,7 +70,7 @@ func CheckOrigin(text string) error {
 func (g *Gate) originOf(r *http.Request, in *Request) (*origin, passkey.Refusal) {
 	o, ok := g.origins[r.Host]
 	if !ok {
-		if o, ok = g.origins[strings.ToLower(r.Host)]; !ok {
+		if o, ok = g.origins[lowerASCII(r.Host)]; !ok {
 			return nil, passkey.OriginUnknown
 		}
 	}
@@ -80,8 +80,24 @@ func (g *Gate) originOf(r *http.Request, in *Request) (*origin, passkey.Refusal)
 	return o, ""
 }
 
-// FoldUser returns the form of a user's name in which a site with FoldUser knows them.
-func FoldUser(user string) string { return norm.NFC.String(cases.Fold().String(user)) }
+// lowerASCII makes A to Z small and leaves all else alone. strings.ToLower makes a k of the Kelvin sign, which no host name
+// has and HTTP/2 lets through.
+func lowerASCII(text string) string {
+	lower := []byte(text)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c | 0x20
+		}
+	}
+	return string(lower)
+}
+
+// FoldUser returns the form of a user's name in which a site with FoldUser knows them: the same for all names that differ in
+// case alone (The Unicode Standard, D145). Folded before it is decomposed, a name with several marks on one letter would
+// depend on their order.
+func FoldUser(user string) string {
+	return norm.NFC.String(cases.Fold().String(norm.NFD.String(user)))
+}
 
 // identify fills in the user and the first-factor session, or says why there is none.
 func (g *Gate) identify(x *exchange) passkey.Refusal {
@@ -90,7 +106,9 @@ func (g *Gate) identify(x *exchange) passkey.Refusal {
 		return refusalOf(err)
 	}
 	if g.cfg.FoldUser {
-		user = FoldUser(user)
+		if user = FoldUser(user); passkey.CheckUser(user) != nil { // it can be three times as long
+			return passkey.UserInvalid
+		}
 	}
 	x.user = user
 	if g.cfg.BindSession {

@@ -2,8 +2,12 @@ package gate
 
 import (
 	"net/url"
+	"path"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 func TestReadPath(t *testing.T) {
@@ -34,43 +38,57 @@ func TestReadPath(t *testing.T) {
 	}
 }
 
-// What passes as clear must mean the same to everyone who decodes, cleans and splits.
+// decodesTwice finds what decodes once more.
+var decodesTwice = regexp.MustCompile(`%([0-9A-Fa-f]{2}|[uU])`)
+
+// secondReading is readPath read off the decoded path as a whole.
+func secondReading(escaped string) reading {
+	decoded, err := url.PathUnescape(escaped)
+	if err != nil || !strings.HasPrefix(escaped, "/") || strings.ContainsAny(escaped, "?#") || strings.Contains(decoded, `\`) ||
+		!utf8.ValidString(decoded) || strings.ContainsFunc(decoded, unicode.IsControl) || decodesTwice.MatchString(decoded) {
+		return ambiguous
+	}
+	for segment := range strings.FieldsFuncSeq(decoded, func(r rune) bool { return strings.ContainsRune("/;?#", r) }) {
+		if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") {
+			return ambiguous
+		}
+	}
+	if strings.Contains(decoded, "//") || strings.ContainsAny(decoded, ";?#") || strings.Count(decoded, "/") != strings.Count(escaped, "/") {
+		return debatable
+	}
+	return clear
+}
+
+// FuzzReadPath: readPath judges as the reading above does, and what passes as clear means the same to everyone who
+// decodes, cleans and splits.
 func FuzzReadPath(f *testing.F) {
-	for _, seed := range []string{"/", "/a/b", "/a%2e%2e/b", "//a", "/a;b", "/%25%32%66", "/%c3%a9", "/a%20", "/..", "/%2e/"} {
+	for _, seed := range []string{
+		"/", "/a/b", "/a%2e%2e/b", "//a", "/a;b", "/%25%32%66", "/%c3%a9", "/a%20", "/..", "/%2e/",
+		"//admin/x", "/./admin/x", "/x/../admin/x", "/%61dmin", "/%2e%2e/", "/admin%2fx", "/ADMIN", "/admin;x/y", "/;/admin", "/public/..;/admin", "/admin.", "/admin%20", "/admin%09",
+		"/admin%00", "/admin%23", "/admin%3f", "/%5cadmin", `/admin\x`, "/public%3f/../admin", "/admin/", "/admin/x.css", "/%c0%af", "/%u002f", "/a%2", "*", "/a%2f.%2f", "/%2%35", "/%25/41",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, escaped string) {
 		how := readPath(escaped)
-		if how == ambiguous {
-			return
-		}
-		decoded, err := url.PathUnescape(escaped)
-		if err != nil {
-			t.Fatalf("%q passes, but does not decode", escaped)
-		}
-		if again, err := url.PathUnescape(decoded); err == nil && again != decoded {
-			t.Fatalf("%q decodes twice", escaped)
-		}
-		if strings.ContainsAny(decoded, "\\\x00\r\n\t\x7f") {
-			t.Fatalf("%q passes with %q", escaped, decoded)
-		}
-		for segment := range strings.FieldsFuncSeq(decoded, func(r rune) bool { return strings.ContainsRune("/;?#", r) }) {
-			if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") {
-				t.Fatalf("%q passes with segment %q", escaped, segment)
-			}
+		if want := secondReading(escaped); how != want {
+			t.Fatalf("%q: got %d, want %d", escaped, how, want)
 		}
 		if how != clear {
 			return
 		}
-		if strings.Contains(decoded, "//") || strings.ContainsAny(decoded, ";?#") {
-			t.Fatalf("%q is clear", escaped)
-		}
-		if strings.Count(decoded, "/") != strings.Count(escaped, "/") {
-			t.Fatalf("%q splits another way once decoded", escaped)
-		}
 		u, err := url.ParseRequestURI(escaped)
-		if err == nil && u.JoinPath().Path != u.Path && u.Path != "/" && !strings.HasSuffix(u.Path, "/") {
-			t.Fatalf("%q cleans to %q", u.Path, u.JoinPath().Path)
+		if err != nil {
+			return // net/http would not take it
+		}
+		if again := (&url.URL{Path: u.Path}).EscapedPath(); readPath(again) != clear {
+			t.Fatalf("%q is clear, and escaped anew, as %q, it is not", escaped, again)
+		}
+		if cleaned := path.Clean(u.Path); cleaned != u.Path && cleaned+"/" != u.Path {
+			t.Fatalf("%q cleans to %q", u.Path, cleaned)
+		}
+		if joined := u.JoinPath().Path; joined != u.Path {
+			t.Fatalf("%q joins as %q", u.Path, joined)
 		}
 	})
 }
@@ -133,11 +151,13 @@ func TestReturnToDebatable(t *testing.T) {
 }
 
 func FuzzReturnTo(f *testing.F) {
-	for _, lenient := range []bool{true, false} {
-		f.Add("/admin?x=1", lenient)
-		f.Add("//evil", lenient)
-		f.Add(`/\evil`, lenient)
-		f.Add("/a//b;c%2F", lenient)
+	for _, seed := range []string{
+		"/admin?x=1", "//evil", "///evil", `/\evil`, `\\evil`, "/a//b;c%2F", "/%2f/evil", "/%5cevil", "/.//evil", "/..//evil", "https:evil", "https:/evil", "HTTPS://evil",
+		"http://console.test@evil", "https://console.test.evil", "https://evil#console.test", `https://console.test:80\@evil`, "/%0d%0aSet-Cookie:x=1", "/\r\nSet-Cookie:x=1", "/\u2028",
+		"/.stepgate/challenge", "/.stepgate/challenge/verify", "/.stepgate/logout", "/%2estepgate/logout", "/.stepgate;x/logout", "/x?/../.stepgate", "/\t/evil", "/x#@evil", "/?//evil",
+	} {
+		f.Add(seed, true)
+		f.Add(seed, false)
 	}
 	f.Fuzz(func(t *testing.T, target string, lenient bool) {
 		got := returnTo(target, "/.stepgate", lenient)
@@ -148,6 +168,12 @@ func FuzzReturnTo(f *testing.F) {
 		u, err := base.Parse(got)
 		if err != nil || u.Host != "console.test" || u.Scheme != "https" || within(u.Path, "/.stepgate") {
 			t.Fatalf("%q leads to %v (%v)", target, u, err)
+		}
+		if strings.ContainsFunc(got, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }) || strings.HasPrefix(got, "//") {
+			t.Fatalf("%q leads to %q, which a browser may read as another host's", target, got)
+		}
+		if how := secondReading(u.EscapedPath()); how == ambiguous || how == debatable && !lenient {
+			t.Fatalf("%q leads to %q, which is not let in", target, got)
 		}
 		if again := returnTo(got, "/.stepgate", lenient); again != got {
 			t.Fatalf("%q becomes %q, then %q", target, got, again)

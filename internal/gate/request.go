@@ -108,13 +108,15 @@ func prefersHTML(accept []string) bool {
 	return html > 0 && html >= json
 }
 
-// quality reads the q parameter of an Accept entry; 1 where there is none.
+// quality reads the q parameter of an Accept entry; 1 where there is none. What is none of RFC 9110 §12.4.2's numbers
+// counts as 0: strconv would also read infinity.
 func quality(parameters string) float64 {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(textproto.TrimString(parameter), "=")
 		if strings.EqualFold(name, "q") {
+			whole, decimals, _ := strings.Cut(value, ".")
 			q, err := strconv.ParseFloat(value, 64)
-			if err != nil {
+			if err != nil || whole != "0" && whole != "1" || len(decimals) > 3 || strings.Trim(decimals, "0123456789") != "" || q > 1 {
 				return 0
 			}
 			return q

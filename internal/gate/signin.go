@@ -24,10 +24,19 @@ func readTime(text string) time.Time {
 		return time.Unix(seconds, nanoseconds).UTC()
 	}
 	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
+	if err != nil || !isStrict(text, at) {
 		return time.Time{}
 	}
 	return at.UTC()
+}
+
+// isStrict reports whether what time.Parse took for RFC 3339 is it: it also takes an hour of one digit, a comma for the
+// point, and a zone's 24 hours or 60 minutes (go.dev/issue/54580).
+func isStrict(text string, at time.Time) bool {
+	_, zone := at.Zone()
+	const day = 24 * 60 * 60
+	return text[len("2006-01-02T15")] == ':' && !strings.Contains(text, ",") && -day < zone && zone < day &&
+		(strings.HasSuffix(text, "Z") || text[len(text)-2:] < "60")
 }
 
 // isNumber reports whether a text is of 1 to most ASCII digits.
