@@ -38,6 +38,9 @@ func checkSet(set caddy.ModuleMap) error {
 				if strings.Contains(path, "{") {
 					return fmt.Errorf("path %q holds a placeholder: one that is empty, or that a client writes, would match what nobody meant", path)
 				}
+				if strings.Contains(path, "%") { // Caddy compares escapes as they are written: /%40x/* would not match /@x/y
+					return fmt.Errorf("path %q holds an escape, so it matches one spelling of that path and no other: write the character itself", path)
+				}
 				if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "*") {
 					return fmt.Errorf("path %q matches nothing: it must begin with / or *", path)
 				}
