@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/stepgate/stepgate/internal/audit"
 	"github.com/stepgate/stepgate/internal/gate"
@@ -257,4 +258,33 @@ var muxVerdicts = []verdict{
 	{"/a/{one}/b", func(s []string) bool { return len(s) == 3 && s[0] == "a" && s[2] == "b" }},
 	{"/caf\u00e9", func(s []string) bool { return len(s) == 1 && s[0] == "caf\u00e9" }},
 	{"/caf\u00e9/{rest...}", func(s []string) bool { return len(s) > 1 && s[0] == "caf\u00e9" }},
+}
+
+// FuzzCookieSource: a session is named by the one cookie of its name, as net/http reads them, and by none that another
+// program could take for it.
+func FuzzCookieSource(f *testing.F) {
+	for _, seed := range []string{"sid=1", "a=b; sid=1; c=d", "sid=1; sid=2", "SID=1", "sid=1; SID=2", "sid=1\nsid=1", "sid", "sid=", "=sid", "sid =1", "sid=\"1\"", "a=\"x; sid=1\"", ";;sid=1", "sid=1,sid=2", "\u017fid=1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		lines := strings.Split(text, "\n")
+		for _, line := range lines {
+			if !httpguts.ValidHeaderFieldValue(line) {
+				return // net/http does not let it in
+			}
+		}
+		got := theCookie(lines, "sid")
+		alike := 0
+		for _, c := range (&http.Request{Header: http.Header{"Cookie": lines}}).Cookies() {
+			if strings.EqualFold(c.Name, "sid") {
+				alike++
+				if got != "" && (c.Name != "sid" || c.Value != strings.Trim(got, `"`) && c.Value != got) {
+					t.Fatalf("%q names the session %q, and net/http reads %v", lines, got, c)
+				}
+			}
+		}
+		if got != "" && alike > 1 {
+			t.Fatalf("%q names the session %q, and has %d cookies of that name", lines, got, alike)
+		}
+	})
 }
