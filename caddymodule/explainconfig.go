@@ -168,7 +168,7 @@ func readSettings(cmd *cobra.Command) (*settings, error) {
 	}
 	s.file = file
 	if adapter == "caddyfile" {
-		source, err := os.ReadFile(file)
+		source, err := os.ReadFile(file) // #nosec G304 -- the administrator names the file
 		if err != nil {
 			return nil, err
 		}

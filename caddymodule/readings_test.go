@@ -160,7 +160,7 @@ var hostilePaths = []string{
 	"/.well-known/webauthn", "/.WELL-KNOWN/webauthn", "/.well-known/passkey-endpo%C4%B0nts", "/a/%2A/b", "/a/*/b", "/a/[x/b", "/admi%EF%BD%8E/x", "/adm%C4%B1n/x",
 	"//admin/x", "/./admin/x", "/x/../admin/x", "/%2e%2e/admin", "/admin%2fx", "/admin%2Fx", "/admin;x/y", "/;/admin", "/public/..;/admin", "/admin.", "/admin%20", "/admin%09", "/admin%00", "/admin%23",
 	"/admin%3f", "/%5cadmin", `/admin\x`, "/public%3f/../admin", "/%252e%252e/admin", "/%25%32%66", "/open/%ff", "/open//admin", "/open/..%2fadmin", "/%u002f", "/a%", "/a%2", "/open/a%2fb", "/%c0%af",
-	"/%E2%84%AAiosk", "/open/%2e", "/open/.%2e/admin", "/open/..", "/x.php%2f", "/x.php;y", "/x%2ephp",
+	"/%E2%84%AAiosk", "/open/%2e", "/open/.%2e/admin", "/open/..", "/x.php%2f", "/x.php;y", "/x%2ephp", `/open"%2fx`, `/open/%3bx^`, "/a%3f\u00e9",
 }
 
 // FuzzReadings: a path that the gate finds clear is read the same way by a reader of segments, by net/http and its mux, by

@@ -71,5 +71,5 @@ func (x *exchange) mark(name string) []byte {
 
 // cookie returns one of the gate's cookies. SameSite=Lax, so that a link from a chat opens the console as it did before.
 func (g *Gate) cookie(x *exchange, name, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: x.origin.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: x.origin.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode} // #nosec G124 -- Secure but for http://localhost, where browsers would drop it
 }

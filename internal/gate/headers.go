@@ -8,7 +8,7 @@ import (
 // Headers that the gate sets for the upstream on allowed requests to protected routes.
 const (
 	HeaderUser    = "X-Stepgate-User"
-	HeaderPasskey = "X-Stepgate-Passkey"
+	HeaderPasskey = "X-Stepgate-Passkey" // #nosec G101 -- the name of a header
 	HeaderLevel   = "X-Stepgate-Level"
 	HeaderTime    = "X-Stepgate-Time"
 )

@@ -19,11 +19,22 @@ func checkRequest(r *http.Request, original *url.URL) (reading, passkey.Refusal)
 	if upgrade := r.Header["Upgrade"]; len(upgrade) > 0 && wantsCleartextHTTP2(upgrade) {
 		return ambiguous, passkey.UpgradeRefused
 	}
-	how := readPath(r.URL.EscapedPath())
+	how := readURL(r.URL)
 	if original.Path != r.URL.Path || original.RawPath != r.URL.RawPath {
-		how = max(how, readPath(original.EscapedPath()))
+		how = max(how, readURL(original))
 	}
 	return how, ""
+}
+
+// readURL judges a path both as it goes out and as it came in. They differ where the client left a character unescaped that
+// has to be, `/a"%2Fb`: net/url then escapes the decoded path anew, and the encoded slash goes out as any other.
+func readURL(u *url.URL) reading {
+	escaped := u.EscapedPath()
+	how := readPath(escaped)
+	if u.RawPath != "" && u.RawPath != escaped {
+		how = max(how, readPath(u.RawPath))
+	}
+	return how
 }
 
 // plainMethod reports whether a method is an upper-case token. Methods are case-sensitive (RFC 9110 §9.1), but not to

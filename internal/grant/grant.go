@@ -94,11 +94,11 @@ func (g *Grant) Seal(s *Sealer) string {
 	value = append(value, g.Origin[:]...)
 	value = append(value, g.Session[:]...)
 	value = append(value, g.Epoch[:]...)
-	value = append(value, byte(g.count))
+	value = append(value, byte(g.count)) // #nosec G115 -- at most MaxProofs
 	for _, p := range g.Proofs() {
 		value = append(value, p.Passkey[:]...)
 		value = append(value, byte(p.Level))
-		value = binary.BigEndian.AppendUint64(value, uint64(p.At))
+		value = binary.BigEndian.AppendUint64(value, uint64(p.At)) // #nosec G115 -- two's complement; decode reads it back
 	}
 	return s.Seal(value)
 }
@@ -137,7 +137,7 @@ func (g *Grant) decode(value []byte) error {
 		p := &read.proofs[i]
 		rest = rest[copy(p.Passkey[:], rest):]
 		p.Level, rest = passkey.Level(rest[0]), rest[1:]
-		p.At, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
+		p.At, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:] // #nosec G115 -- what turns negative is refused below
 		inOrder := i == 0 || p.Level > read.proofs[i-1].Level
 		if !p.Level.Valid() || !inOrder || p.At < 0 {
 			return ErrUnreadable

@@ -27,7 +27,7 @@ type Row map[string]Attribute
 // The attributes that Janus writes.
 const (
 	username         = "username"
-	credentialID     = "credentialId"
+	credentialID     = "credentialId" // #nosec G101 -- the name of an attribute
 	credential       = "credential"
 	authCounter      = "authCounter"
 	passkeyName      = "passkeyName"

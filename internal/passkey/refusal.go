@@ -78,10 +78,10 @@ const (
 	SignInTooOld        Refusal = "sign_in_too_old"       // sign_in_time: too long ago for a first passkey
 	AuthorizationNeeded Refusal = "authorization_needed"  // an existing passkey has to be used first
 	AttestationInvalid  Refusal = "attestation_invalid"
-	AlgorithmRefused    Refusal = "algorithm_refused" // not one of ES256, EdDSA, RS256
-	KeyUnusable         Refusal = "key_unusable"      // off the curve, too short, of small order, or malformed
-	CredentialIDInvalid Refusal = "credential_id_invalid"
-	PasskeyExists       Refusal = "passkey_exists" // this credential id is registered, perhaps to another user
+	AlgorithmRefused    Refusal = "algorithm_refused"     // not one of ES256, EdDSA, RS256
+	KeyUnusable         Refusal = "key_unusable"          // off the curve, too short, of small order, or malformed
+	CredentialIDInvalid Refusal = "credential_id_invalid" // #nosec G101 -- the name of a reason
+	PasskeyExists       Refusal = "passkey_exists"        // this credential id is registered, perhaps to another user
 	TooManyPasskeys     Refusal = "too_many_passkeys"
 	NameInvalid         Refusal = "name_invalid"
 	NameTaken           Refusal = "name_taken"

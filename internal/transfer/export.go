@@ -51,7 +51,7 @@ func ExportFile(ctx context.Context, store Store, rpID, path string, opts Option
 }
 
 func openOutput(path, rpID string) (*os.File, position, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the administrator names the file
 	if err == nil {
 		return file, position{}, nil
 	}
@@ -63,7 +63,7 @@ func openOutput(path, rpID string) (*os.File, position, error) {
 		err = checkOurs(info)
 	}
 	if err == nil {
-		file, err = os.OpenFile(path, os.O_RDWR, 0)
+		file, err = os.OpenFile(path, os.O_RDWR, 0) // #nosec G304 -- the administrator names the file
 	}
 	if err != nil {
 		return nil, position{}, fmt.Errorf("going on with %s: %w", path, err)

@@ -23,7 +23,7 @@ const (
 func keyOf(tag byte, names ...string) []byte {
 	key := []byte{tag}
 	for _, name := range names {
-		key = binary.BigEndian.AppendUint32(key, uint32(len(name)))
+		key = binary.BigEndian.AppendUint32(key, uint32(len(name))) // #nosec G115 -- names are bounded, by passkey.MaxUserLength and by DNS
 		key = append(key, name...)
 	}
 	return key
@@ -54,8 +54,8 @@ const expiryPrefixLength = 1 + 8 + 4
 // expiryPrefix orders as time does: of the two's complement seconds the sign bit is flipped, so that bytes compare as
 // the numbers do.
 func expiryPrefix(at time.Time) []byte {
-	key := binary.BigEndian.AppendUint64([]byte{expiryTag}, uint64(at.Unix())^(1<<63))
-	return binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond()))
+	key := binary.BigEndian.AppendUint64([]byte{expiryTag}, uint64(at.Unix())^(1<<63)) // #nosec G115 -- two's complement, as the comment says
+	return binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond()))                 // #nosec G115 -- below 1e9
 }
 
 func expiryKey(at time.Time, challengeKey []byte) []byte {

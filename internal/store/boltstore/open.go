@@ -148,7 +148,7 @@ func prepare(path string) (missing bool, err error) {
 
 // openFile checks once more, on the open file: what the path names may have changed since prepare looked.
 func openFile(path string, flag int, mode os.FileMode) (*os.File, error) {
-	f, err := os.OpenFile(path, flag, mode)
+	f, err := os.OpenFile(path, flag, mode) // #nosec G304 -- the configured file
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +180,7 @@ func syncFolder(path string) error {
 	if runtime.GOOS == "windows" { // folders can't be synced there
 		return nil
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(path) // #nosec G304 -- the folder of the configured file
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (r refused) IsErrorRetryable(err error) bool {
 // failed together do not come back together.
 func pause(attempt int, _ error) (time.Duration, error) {
 	full := min(firstPause<<min(attempt, 10), longestPause)
-	return full/2 + rand.N(full/2), nil
+	return full/2 + rand.N(full/2), nil // #nosec G404 -- spreads retries; nothing is secret about it
 }
 
 // conflicting lets calls be tried again that came between another's transaction. The SDK does not by itself.

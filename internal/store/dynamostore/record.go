@@ -155,7 +155,7 @@ func (s *Store) decodePasskey(item attributes, user string, id []byte) (passkey.
 	}
 	owner := r.text("user")
 	p := passkey.Passkey{
-		ID: r.binary("id"), PublicKey: r.binary("public_key"), SignCount: uint32(r.number("sign_count", 32)),
+		ID: r.binary("id"), PublicKey: r.binary("public_key"), SignCount: uint32(r.number("sign_count", 32)), // #nosec G115 -- number refuses more than 32 bits
 		BackupEligible: r.flag("backup_eligible"), BackedUp: r.flag("backed_up"), AttestationFormat: r.optionalText("attestation_format"),
 		Name: r.text("name"), CreatedAt: r.instant("created_at"), LastUsedAt: r.optionalInstant("last_used_at"),
 		LastCeremony: r.optionalText("last_ceremony"), LastUsedOn: r.optionalText("last_used_on"),
@@ -226,7 +226,7 @@ func (s *Store) decodeChallenge(item attributes, user, id string) (passkey.Chall
 	c := passkey.Challenge{
 		ID: id, RPID: s.rpID, User: r.optionalText("user"), Action: passkey.Action(r.text("action")), Target: r.optionalText("target"),
 		Origin: r.optionalText("origin"), Handle: r.optionalBinary("handle"), Name: r.optionalText("name"),
-		Expires: time.Unix(int64(r.number(expiresAttribute, 63)), 0).UTC(),
+		Expires: time.Unix(int64(r.number(expiresAttribute, 63)), 0).UTC(), // #nosec G115 -- number refuses more than 63 bits
 	}
 	kind, level := r.text("kind"), r.optionalText("level")
 	r.fixed("browser", c.Browser[:])
