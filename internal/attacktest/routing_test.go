@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
@@ -82,35 +83,38 @@ var ambiguous = map[string]string{
 
 // protected are paths and requests that look open to somebody, and are not.
 var protected = map[string]target{
-	"C1 a letter encoded":           {method: "GET", path: "/%61dmin/x"},
-	"C1 in capitals":                {method: "GET", path: "/ADMIN"},
-	"C1 an open path's neighbour":   {method: "GET", path: "/openx"},
-	"C5 an open path in the query":  {method: "GET", path: "/admin?y=/open"},
-	"C5 dots in the query":          {method: "GET", path: "/admin?/../open"},
-	"C5 a second question mark":     {method: "GET", path: "/admin??/open/x"},
-	"C7 a slash at the end":         {method: "GET", path: "/admin/"},
-	"C7 a style sheet's name":       {method: "GET", path: "/admin/x.css"},
-	"C7 an icon's name":             {method: "GET", path: "/admin/x/favicon.ico"},
-	"C7 two extensions":             {method: "GET", path: "/admin.php.css"},
-	"C7 below a well-known path":    {method: "GET", path: "/.well-known/webauthn/x"},
-	"C7 a neighbour of our prefix":  {method: "GET", path: "/.stepgatex/assets"},
-	"C7 our prefix in capitals":     {method: "GET", path: "/.STEPGATE/assets/x"},
-	"C9 the host in capitals":       {method: "GET", path: "/keys", host: "CONSOLE.example.test:$PORT"},
-	"C11 X-Original-URL":            {method: "GET", path: "/keys", header: map[string]string{"X-Original-URL": "/open", "X-Rewrite-URL": "/open"}},
-	"C11 X-Forwarded-Uri and more":  {method: "GET", path: "/keys", header: map[string]string{"X-Forwarded-Uri": "/open", "X-Forwarded-Prefix": "/open", "X-Forwarded-Path": "/open", "X-Replaced-Path": "/open"}},
-	"C11 X-Forwarded-Host":          {method: "GET", path: "/keys", header: map[string]string{"X-Forwarded-Host": "aws.example.test", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "443", "Forwarded": "host=aws.example.test"}},
-	"C12 POST":                      {method: "POST", path: "/keys"},
-	"C12 a method override":         {method: "POST", path: "/keys", header: map[string]string{"X-HTTP-Method-Override": "GET", "X-Method-Override": "OPTIONS"}},
-	"C12 _method":                   {method: "POST", path: "/keys?_method=GET"},
-	"C12 HEAD":                      {method: "HEAD", path: "/keys"},
-	"C12 an unknown method":         {method: "FOO", path: "/keys"},
-	"C12 PURGE":                     {method: "PURGE", path: "/keys"},
-	"C12 PROPFIND":                  {method: "PROPFIND", path: "/keys"},
-	"C14 a preflight":               {method: "OPTIONS", path: "/keys", header: map[string]string{"Origin": "https://evil.test", "Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "x-user"}},
-	"D1 our own headers":            {method: "GET", path: "/keys", header: map[string]string{"X-Stepgate-User": "carol", "X-Stepgate-Level": "attested", "X-Stepgate-Time": "2099-01-01T00:00:00Z"}},
-	"C23 a cache that is offered":   {method: "GET", path: "/keys", header: map[string]string{"If-None-Match": "*", "If-Modified-Since": "Thu, 01 Jan 2099 00:00:00 GMT", "Range": "bytes=0-1"}},
-	"a long cookie":                 {method: "GET", path: "/keys", header: map[string]string{"Cookie": "a=" + strings.Repeat("x", 12_000)}},
-	"E9 a scheme-relative referrer": {method: "GET", path: "/keys", header: map[string]string{"Referer": "//evil.test/open", "Origin": "https://evil.test"}},
+	"C1 a letter encoded":            {method: "GET", path: "/%61dmin/x"},
+	"C1 in capitals":                 {method: "GET", path: "/ADMIN"},
+	"C1 an open path's neighbour":    {method: "GET", path: "/openx"},
+	"C5 an open path in the query":   {method: "GET", path: "/admin?y=/open"},
+	"C5 dots in the query":           {method: "GET", path: "/admin?/../open"},
+	"C5 a second question mark":      {method: "GET", path: "/admin??/open/x"},
+	"C7 a slash at the end":          {method: "GET", path: "/admin/"},
+	"C7 a style sheet's name":        {method: "GET", path: "/admin/x.css"},
+	"C7 an icon's name":              {method: "GET", path: "/admin/x/favicon.ico"},
+	"C7 two extensions":              {method: "GET", path: "/admin.php.css"},
+	"C7 below a well-known path":     {method: "GET", path: "/.well-known/webauthn/x"},
+	"C7 a neighbour of our prefix":   {method: "GET", path: "/.stepgatex/assets"},
+	"C7 our prefix in capitals":      {method: "GET", path: "/.STEPGATE/assets/x"},
+	"C2 dots in full width":          {method: "GET", path: "/open/%EF%BC%8E%EF%BC%8E/admin"},
+	"C2 a slash in full width":       {method: "GET", path: "/open/%EF%BC%8E%EF%BC%8E%EF%BC%8Fadmin"},
+	"C2 a ligature that has a slash": {method: "GET", path: "/open/%EF%BC%8E%EF%BC%8E/%E2%84%80dmin"},
+	"C9 the host in capitals":        {method: "GET", path: "/keys", host: "CONSOLE.example.test:$PORT"},
+	"C11 X-Original-URL":             {method: "GET", path: "/keys", header: map[string]string{"X-Original-URL": "/open", "X-Rewrite-URL": "/open"}},
+	"C11 X-Forwarded-Uri and more":   {method: "GET", path: "/keys", header: map[string]string{"X-Forwarded-Uri": "/open", "X-Forwarded-Prefix": "/open", "X-Forwarded-Path": "/open", "X-Replaced-Path": "/open"}},
+	"C11 X-Forwarded-Host":           {method: "GET", path: "/keys", header: map[string]string{"X-Forwarded-Host": "aws.example.test", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "443", "Forwarded": "host=aws.example.test"}},
+	"C12 POST":                       {method: "POST", path: "/keys"},
+	"C12 a method override":          {method: "POST", path: "/keys", header: map[string]string{"X-HTTP-Method-Override": "GET", "X-Method-Override": "OPTIONS"}},
+	"C12 _method":                    {method: "POST", path: "/keys?_method=GET"},
+	"C12 HEAD":                       {method: "HEAD", path: "/keys"},
+	"C12 an unknown method":          {method: "FOO", path: "/keys"},
+	"C12 PURGE":                      {method: "PURGE", path: "/keys"},
+	"C12 PROPFIND":                   {method: "PROPFIND", path: "/keys"},
+	"C14 a preflight":                {method: "OPTIONS", path: "/keys", header: map[string]string{"Origin": "https://evil.test", "Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "x-user"}},
+	"D1 our own headers":             {method: "GET", path: "/keys", header: map[string]string{"X-Stepgate-User": "carol", "X-Stepgate-Level": "attested", "X-Stepgate-Time": "2099-01-01T00:00:00Z"}},
+	"C23 a cache that is offered":    {method: "GET", path: "/keys", header: map[string]string{"If-None-Match": "*", "If-Modified-Since": "Thu, 01 Jan 2099 00:00:00 GMT", "Range": "bytes=0-1"}},
+	"a long cookie":                  {method: "GET", path: "/keys", header: map[string]string{"Cookie": "a=" + strings.Repeat("x", 12_000)}},
+	"E9 a scheme-relative referrer":  {method: "GET", path: "/keys", header: map[string]string{"Referer": "//evil.test/open", "Origin": "https://evil.test"}},
 }
 
 func TestRouting(t *testing.T) {
@@ -171,6 +175,15 @@ func TestRouting(t *testing.T) {
 			gatewaytest.Must(s, err)
 			return nil, answer
 		}},
+		stepUpNeeded("C2 a stronger route's name in full width", "grant_level", func(s *scene) (*client, reply) {
+			c := s.visitor("carol")
+			c.Key = authtest.New(authtest.Config{Synced: true})
+			gatewaytest.Must(s, c.Register("Phone"))
+			s.stepsUp(c, "/keys")
+			answer, err := s.aims(c, target{method: "GET", path: "/%EF%BD%88ardware/x"})
+			gatewaytest.Must(s, err)
+			return c, answer
+		}),
 		stepUpNeeded("C9 one host in the connection, another in the request", "grant_other_origin", func(s *scene) (*client, reply) {
 			c := s.insider("carol") // the grant is the console's
 			answer, err := s.aims(c, target{method: "GET", path: "/keys", host: strings.TrimPrefix(s.origin(otherHost), "https://")})

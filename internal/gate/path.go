@@ -1,9 +1,12 @@
 package gate
 
 import (
+	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // reading says how surely two parsers read a path the same way.
@@ -84,6 +87,29 @@ func readPath(escaped string) reading {
 		}
 	}
 	return result
+}
+
+// folded returns what a decoded path becomes where its letters give way to their compatibility forms (Unicode NFKC): full-width
+// dots and slashes, long s and ligatures to their plain ones. An upstream that normalises names before it routes, or keeps
+// them in a file system that does, takes the one path for the other. Second is whether that is another path.
+func folded(decoded string) (string, bool) {
+	if isASCII(decoded) || norm.NFKC.IsNormalString(decoded) {
+		return "", false
+	}
+	other := path.Clean(norm.NFKC.String(decoded))
+	if other != "/" && strings.HasSuffix(decoded, "/") {
+		other += "/"
+	}
+	return other, other != decoded
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // unescape decodes a path that readPath found well formed.

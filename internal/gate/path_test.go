@@ -59,6 +59,18 @@ func secondReading(escaped string) reading {
 	return clear
 }
 
+func TestFolded(t *testing.T) {
+	for decoded, want := range map[string]string{
+		"/": "", "/admin/x": "", "/café": "", "/名前": "", "/\U0001F511": "",
+		"/open/．．／admin": "/admin", "/open/．．/admin/": "/admin/", "/open／x": "/open/x", "/ａdmin": "/admin", "/ſecret": "/secret", "/open/．": "/open",
+		"/\u212Aeys": "/Keys", "/oﬃce": "/office", "/x…": "/x...", "/cafe\u0301": "/café", "/．．": "/", "/℀dmin": "/a/cdmin",
+	} {
+		if got, other := folded(decoded); got != want || other != (want != "") {
+			t.Errorf("%q: got %q, %v, want %q", decoded, got, other, want)
+		}
+	}
+}
+
 // FuzzReadPath: readPath judges as the reading above does, and what passes as clear means the same to everyone who
 // decodes, cleans and splits.
 func FuzzReadPath(f *testing.F) {

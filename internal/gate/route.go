@@ -13,7 +13,8 @@ import (
 // say how a request was made.
 //
 // Where the path was rewritten on the way here, both the path that goes on and the one that the client sent are judged,
-// and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI).
+// and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI). So are
+// both readings of a path with letters that have a compatibility form, see [folded].
 func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Rule, error) {
 	if how != clear {
 		return g.strictest, nil
@@ -22,14 +23,28 @@ func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Ru
 		r = asForwarded(r)
 	}
 	rule, err := g.match(r)
-	if err != nil || original.Path == r.URL.Path {
+	if err == nil && original.Path != r.URL.Path {
+		rule, err = g.stricter(rule, r, original)
+	}
+	if other, differs := folded(r.URL.Path); differs && err == nil {
+		rule, err = g.stricter(rule, r, &url.URL{Path: other, RawQuery: r.URL.RawQuery})
+	}
+	if other, differs := folded(original.Path); differs && err == nil {
+		rule, err = g.stricter(rule, r, &url.URL{Path: other, RawQuery: original.RawQuery})
+	}
+	return rule, err
+}
+
+// stricter judges a request as if it were for another address, and returns the stricter of both rules.
+func (g *Gate) stricter(rule policy.Rule, r *http.Request, at *url.URL) (policy.Rule, error) {
+	other := new(http.Request)
+	*other = *r
+	other.URL = at
+	asOther, err := g.match(other)
+	if asOther == rule {
 		return rule, err
 	}
-	sent := new(http.Request)
-	*sent = *r
-	sent.URL = original
-	asSent, err := g.match(sent)
-	return rule.Strictest(asSent), err
+	return rule.Strictest(asOther), err
 }
 
 // match finds the first rule that matches.
@@ -55,7 +70,7 @@ func (g *Gate) routeTo(r *http.Request, target string) (policy.Rule, error) {
 	}
 	there := r.Clone(r.Context())
 	there.Method, there.URL, there.RequestURI = http.MethodGet, u, target
-	rule, err := g.match(there)
+	rule, err := g.route(there, u, readURL(u))
 	if err == nil && rule.Open {
 		rule = g.cfg.Default
 	}
