@@ -18,7 +18,7 @@ import (
 // Refusals: [passkey.UserUnknown], [passkey.PasskeyUnknown], [passkey.Conflict], [passkey.StoreUnavailable].
 func (s *Service) Discard(ctx context.Context, user, shortID string) (passkey.Passkey, error) {
 	var discarded passkey.Passkey
-	err := s.retry(ctx, user, nil, func(account passkey.Account) error {
+	err := s.retryUpTo(ctx, insistence, user, nil, func(account passkey.Account) error {
 		if account.User.Version == 0 {
 			return passkey.UserUnknown
 		}
@@ -101,7 +101,7 @@ func (s *Service) reset(ctx context.Context, user, tag string) (removed []passke
 				continue
 			}
 		}
-		if conflicts++; !errors.Is(err, passkey.Conflict) && !errors.Is(err, passkey.PasskeyUnknown) || conflicts == attempts {
+		if conflicts++; !errors.Is(err, passkey.Conflict) && !errors.Is(err, passkey.PasskeyUnknown) || conflicts == insistence {
 			return removed, left, err
 		}
 		account = nil

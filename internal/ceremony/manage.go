@@ -8,12 +8,21 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// attempts is how often a change of the user record is tried when somebody else changes it at the same time.
-const attempts = 3
+// attempts is how often a change of the user record is tried when somebody else changes it at the same time. What ends
+// grants or passkeys insists: whoever has no more than the user's sign-in may rename passkeys, in bursts of 30, and must not
+// keep them alive by that.
+const (
+	attempts   = 3
+	insistence = 40
+)
 
 // retry calls change with the account until it does not end in a conflict, and reads the account again in between. A nil
 // account is read first.
 func (s *Service) retry(ctx context.Context, user string, account *passkey.Account, change func(passkey.Account) error) error {
+	return s.retryUpTo(ctx, attempts, user, account, change)
+}
+
+func (s *Service) retryUpTo(ctx context.Context, most int, user string, account *passkey.Account, change func(passkey.Account) error) error {
 	for attempt := 1; ; attempt++ {
 		if account == nil {
 			fresh, err := s.config.Store.Account(ctx, user)
@@ -23,7 +32,7 @@ func (s *Service) retry(ctx context.Context, user string, account *passkey.Accou
 			account = &fresh
 		}
 		err := change(*account)
-		if !errors.Is(err, passkey.Conflict) || attempt == attempts {
+		if !errors.Is(err, passkey.Conflict) || attempt == most {
 			return err
 		}
 		account = nil
@@ -91,7 +100,7 @@ func (s *Service) remove(ctx context.Context, party Party, shortID string, autho
 		return removed, err
 	}
 	removed.Authorized = &proof
-	err = s.retry(ctx, party.User, &account, func(account passkey.Account) error {
+	err = s.retryUpTo(ctx, insistence, party.User, &account, func(account passkey.Account) error {
 		// Whoever authorised it may have been removed by another request since: then nothing is authorised.
 		authorised, ok := account.Passkey(proof.Passkey.ID)
 		if !ok {
@@ -123,9 +132,16 @@ func (s *Service) Revoke(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
-	err = s.retry(ctx, user, nil, func(account passkey.Account) error {
+	var before *passkey.Epoch
+	err = s.retryUpTo(ctx, insistence, user, nil, func(account passkey.Account) error {
 		if account.User.Version == 0 {
 			return nil
+		}
+		if before == nil {
+			before = &account.User.Epoch
+		}
+		if account.User.Epoch != *before {
+			return nil // somebody else has ended them since this began, or it was written and the answer lost
 		}
 		return s.config.Store.ChangeUser(ctx, account.User.InEpoch(epoch))
 	})

@@ -2,6 +2,7 @@ package ceremony_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -184,7 +185,53 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
-// TestConflicts: three tries, then the caller is told.
+// Whoever comes between while grants are to end does not keep them alive: not somebody who ends them as well, which is as good,
+// and not somebody with the user's sign-in, who may rename passkeys as often as the limits let them.
+func TestRevokeInsists(t *testing.T) {
+	f := &faulty{}
+	w, a := newWorld(t, onFaulty(f)), key()
+	p := w.enrol(ada, a)
+	other := must(ceremony.New(ceremony.Config{RPID: rpID, Origins: []string{origin}, Now: w.clock.Now, Store: f.Store}))(t) // on another gateway
+	before, tries := w.account(ada.User).User.Epoch, 0
+	f.revoke = func() error {
+		tries++
+		return other.Revoke(t.Context(), ada.User)
+	}
+	if err := w.Revoke(t.Context(), ada.User); err != nil || tries != 1 || w.account(ada.User).User.Epoch == before {
+		t.Errorf("%v, after %d tries", err, tries)
+	}
+	before, tries = w.account(ada.User).User.Epoch, 0
+	f.revoke = func() error {
+		if tries++; tries > 30 {
+			return nil
+		}
+		_, err := other.Rename(t.Context(), ada.User, p.ShortID(), fmt.Sprint("Key ", tries))
+		return err
+	}
+	if err := w.Revoke(t.Context(), ada.User); err != nil || w.account(ada.User).User.Epoch == before {
+		t.Errorf("%v, after %d tries", err, tries)
+	}
+	tries = 0
+	removed, err := w.Reset(t.Context(), ada.User)
+	if err != nil || len(removed) != 1 {
+		t.Errorf("%v, after %d tries", err, tries)
+	}
+	f.revoke = nil
+	p = w.enrol(bob, key())
+	tries = 0
+	f.remove = func() error {
+		if tries++; tries > 30 {
+			return nil
+		}
+		_, err := other.Rename(t.Context(), bob.User, p.ShortID(), fmt.Sprint("Key ", tries))
+		return err
+	}
+	if _, err := w.Discard(t.Context(), bob.User, p.ShortID()); err != nil {
+		t.Errorf("%v, after %d tries", err, tries)
+	}
+}
+
+// TestConflicts: three tries, and more where an administrator or a log-out asks, then the caller is told.
 func TestConflicts(t *testing.T) {
 	f := &faulty{}
 	w, a := newWorld(t, onFaulty(f)), key()
@@ -196,7 +243,7 @@ func TestConflicts(t *testing.T) {
 	refused(t, err, passkey.Conflict)
 	same(t, tries, 3)
 	refused(t, w.Revoke(t.Context(), ada.User), passkey.Conflict)
-	same(t, tries, 6)
+	same(t, tries, 43)
 }
 
 // Two passkeys get one name at the same time: one of them does, and two passkeys never share a name.

@@ -77,7 +77,7 @@ func (s *Service) makeCodes(ctx context.Context, party Party, authorization []by
 	if err != nil {
 		return made, err
 	}
-	err = s.retry(ctx, party.User, &account, func(account passkey.Account) error {
+	err = s.retryUpTo(ctx, insistence, party.User, &account, func(account passkey.Account) error {
 		if account.User.Recovery.Equal(recovery) {
 			return nil // they were written, and the answer was lost
 		}
