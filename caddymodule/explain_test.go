@@ -61,13 +61,13 @@ func TestExplainJSON(t *testing.T) {
 	const gatePath, factorPath = "apps/http/servers/srv0/routes/0/handle/0/routes/0/handle/1", "apps/http/servers/srv0/routes/0/handle/0/routes/0/handle/0"
 	want := map[string]any{
 		"method": "DELETE", "url": "http://localhost:8080/x", "user": "alice",
-		"site": map[string]any{"server": "srv0", "listen": []any{"127.0.0.1:8080"}, "hosts": []any{"localhost"}, "place": "../Caddyfile.example:27"},
+		"site": map[string]any{"server": "srv0", "listen": []any{"127.0.0.1:8080"}, "hosts": []any{"localhost"}, "place": "../Caddyfile.example:35"},
 		"cases": []any{map[string]any{
-			"before": []any{map[string]any{"handler": "basic_auth", "kind": "factor", "place": "../Caddyfile.example:30", "path": factorPath}},
+			"before": []any{map[string]any{"handler": "basic_auth", "kind": "factor", "place": "../Caddyfile.example:38", "path": factorPath}},
 			"gate": map[string]any{
-				"place": "../Caddyfile.example:35", "path": gatePath, "prefix": "/.stepgate", "user_source": "{http.auth.user.id}", "user": "alice",
+				"place": "../Caddyfile.example:43", "path": gatePath, "prefix": "/.stepgate", "user_source": "{http.auth.user.id}", "user": "alice",
 			},
-			"rules":  []any{map[string]any{"number": 2.0, "action": "protect", "text": "protect { … }", "place": "../Caddyfile.example:44"}},
+			"rules":  []any{map[string]any{"number": 2.0, "action": "protect", "text": "protect { … }", "place": "../Caddyfile.example:52"}},
 			"demand": map[string]any{"level": "verified", "max_age": 30.0}, "behind": "reverse_proxy 127.0.0.1:8081",
 			"signed_in": map[string]any{
 				"browser": map[string]any{"result": "step_up", "status": 401.0, "code": "step_up_required"},
