@@ -23,13 +23,14 @@ func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Ru
 		r = asForwarded(r)
 	}
 	rule, err := g.match(r)
-	if err == nil && original.Path != r.URL.Path {
+	rewritten := original.Path != r.URL.Path
+	if err == nil && rewritten {
 		rule, err = g.stricter(rule, r, original)
 	}
 	if other, differs := folded(r.URL.Path); differs && err == nil {
 		rule, err = g.stricter(rule, r, &url.URL{Path: other, RawQuery: r.URL.RawQuery})
 	}
-	if other, differs := folded(original.Path); differs && err == nil {
+	if other, differs := folded(original.Path); rewritten && differs && err == nil {
 		rule, err = g.stricter(rule, r, &url.URL{Path: other, RawQuery: original.RawQuery})
 	}
 	return rule, err
