@@ -54,3 +54,22 @@ func TestStepUpOfAGatewayBehind(t *testing.T) {
 	w.backend = there
 	alice.passes("/admin")
 }
+
+// Views age by a clock of their own, which is ahead for as long as the gateway runs once the machine's was set back. That makes
+// no step-up on another gateway count late.
+func TestViewsByAClockAhead(t *testing.T) {
+	w := newWorld(t)
+	here, there := w.backend, w.newBackend(time.Minute)
+	there.Views = gate.NewViews(w.service().Account, time.Minute, gate.StoreBudget, func() time.Time { return w.clock.Now().Add(5 * time.Minute) })
+	alice, key := w.browser("alice"), authtest.New(authtest.Config{})
+	alice.register(key, "Key")
+	want(t, alice.stepUp(key, "/admin"), http.StatusOK)
+	w.backend = there
+	alice.passes("/admin") // its view is of now
+	w.backend = here
+	w.clock.Advance(time.Second)
+	want(t, alice.post("/.stepgate/logout", object{}), http.StatusNoContent)
+	want(t, alice.stepUp(key, "/admin"), http.StatusOK)
+	w.backend = there
+	alice.passes("/admin")
+}

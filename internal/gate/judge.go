@@ -151,9 +151,10 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	}
 	seen := b.Views.held(x.user)
 	if seen != nil {
-		decision := e.judge(x, demanded, seen, g.cfg.Now())
+		now := g.cfg.Now()
+		decision := e.judge(x, demanded, seen, now)
 		outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
-		if !outdated || e.grant.Latest() < seen.readAt.Add(-policy.MaxSkew).UnixNano() {
+		if !outdated || e.grant.Latest() < now.Add(-b.Views.age(seen)-policy.MaxSkew).UnixNano() {
 			return decision, e, nil
 		}
 	}

@@ -99,6 +99,9 @@ func (v *Views) cached(user string, floor time.Time) *view {
 	return known
 }
 
+// age returns how old a view is. When it was read says nothing by another clock than that of the views.
+func (v *Views) age(known *view) time.Duration { return v.now().Sub(known.readAt) }
+
 // refresh reads the user, within the time limit, so that the view is from after floor. With a lag of 0 nothing is shared:
 // a flight under way may have read before a revocation that was acknowledged since. Otherwise a flight under way will do
 // if it began after floor; if not, those who wait share the next one.
