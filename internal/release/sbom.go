@@ -80,6 +80,11 @@ func billOf(binary, version string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return describe(info, sum, version)
+}
+
+// describe writes the bill of a binary that says this of itself.
+func describe(info *buildinfo.BuildInfo, sum, version string) ([]byte, error) {
 	product := component{
 		Ref: purl("golang", info.Main.Path, version), Type: "application", Name: info.Main.Path, Version: version,
 		Hashes: []hash{{"SHA-256", sum}}, PURL: purl("golang", info.Main.Path, version),
@@ -141,11 +146,19 @@ func purl(kind, name, version string) string {
 
 // holds fails unless the modules in a bill are those that `go version -m` finds in the binary, no more and no fewer.
 func holds(ctx context.Context, text []byte, binary string) error {
+	printed, err := exec.CommandContext(ctx, "go", "version", "-m", binary).Output()
+	if err != nil {
+		return fmt.Errorf("go version -m: %w", err)
+	}
+	return compare(text, string(printed))
+}
+
+func compare(text []byte, printed string) error {
 	var b bill
 	if err := json.Unmarshal(text, &b); err != nil {
 		return err
 	}
-	var listed []string
+	var listed, linked []string
 	for _, c := range b.Components {
 		for _, p := range c.Properties {
 			if p.Name == moduleSum {
@@ -153,12 +166,7 @@ func holds(ctx context.Context, text []byte, binary string) error {
 			}
 		}
 	}
-	printed, err := exec.CommandContext(ctx, "go", "version", "-m", binary).Output()
-	if err != nil {
-		return fmt.Errorf("go version -m: %w", err)
-	}
-	var linked []string
-	for line := range strings.Lines(string(printed)) {
+	for line := range strings.Lines(printed) {
 		if fields := strings.Fields(line); len(fields) > 0 && (fields[0] == "dep" || fields[0] == "=>") {
 			linked = append(linked, strings.Join(fields[1:], " "))
 		}
