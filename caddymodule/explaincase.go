@@ -11,9 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
-
 	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/policy"
@@ -208,7 +205,7 @@ func (x *run) explained() (c explained) {
 	}
 	c.Own, c.Behind = x.taken.Own, x.behind
 	if c.Gate.User = x.user; h.gate.FoldUser {
-		c.Gate.User = norm.NFC.String(cases.Fold().String(x.user))
+		c.Gate.User = gate.FoldUser(x.user)
 	}
 	if x.judged != x.original.Path {
 		c.Path = x.judged
