@@ -15,8 +15,8 @@ type Store interface {
 
 	// Users calls yield for every user record with its passkeys, one after the other, in an order of the store's own that
 	// is the same at each call, beginning behind the user named after, who need not exist any more; "" begins at the
-	// first. Each account is consistent in itself; who is added or changed meanwhile may be missed or seen as before. An
-	// error of yield ends it and is returned as it is.
+	// first. Each account is consistent in itself; who is added, changed or erased meanwhile may be missed or seen as
+	// before, and is never seen without a record. An error of yield ends it and is returned as it is.
 	Users(ctx context.Context, after string, yield func(passkey.Account) error) error
 
 	// Import writes a user who is not there yet with all their passkeys and the owner records, as they are: version,

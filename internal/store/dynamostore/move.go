@@ -34,6 +34,9 @@ func (s *Store) Users(ctx context.Context, after string, yield func(passkey.Acco
 			if err != nil {
 				return err
 			}
+			if account.User.Version == 0 {
+				continue // erased since the page was read
+			}
 			if err := yield(account); err != nil {
 				return err
 			}

@@ -33,6 +33,7 @@ func runTransfer(t *testing.T, open func(t *testing.T) Database) {
 		"many passkeys":    testImportManyPasskeys,
 		"users":            testUsers,
 		"users/error":      testUsersError,
+		"users/erased":     testUsersErased,
 		"refused":          testImportRefused,
 		"one winner":       testImportRace,
 		"one owner":        testImportOneOwner,
@@ -178,6 +179,32 @@ func testUsers(t *testing.T, s movable) {
 	}
 	same(t, "users behind the new one", withAbsent[at+1:], behind)
 	same(t, "users but the new one", slices.Delete(withAbsent, at, at+1), names(all))
+}
+
+// "Who is added or changed meanwhile may be missed or seen as before": somebody who is erased too. What comes is never an
+// account that nobody has, which no export takes.
+func testUsersErased(t *testing.T, s movable) {
+	for i := range 5 {
+		accepted(t, "Import", s.Import(t.Context(), newAccount(fmt.Sprint("user ", i))))
+	}
+	seen := 0
+	accepted(t, "Users", s.Users(t.Context(), "", func(a passkey.Account) error {
+		if a.User.Version == 0 {
+			t.Errorf("%s, who was erased, is listed as somebody never seen", a.User.Name)
+		}
+		if seen++; seen > 1 {
+			return nil
+		}
+		for i := range 5 {
+			name := fmt.Sprint("user ", i)
+			account, err := s.Account(t.Context(), name)
+			accepted(t, "Account within yield", err)
+			if name != a.User.Name {
+				accepted(t, "Erase within yield", s.Erase(t.Context(), account.User, ""))
+			}
+		}
+		return nil
+	}))
 }
 
 // "An error of yield ends it and is returned as it is." Yield may call the store.
