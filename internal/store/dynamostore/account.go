@@ -78,11 +78,16 @@ func (s *Store) assemble(items []attributes, name string) (passkey.Account, erro
 	user := passkey.User{Name: name}
 	var passkeys []passkey.Passkey
 	var invitation passkey.Invitation
+	seen := make(map[string]bool, len(items))
 	for _, item := range items {
 		key, ok := item[sortKey].(*types.AttributeValueMemberS)
 		if !ok {
 			return passkey.Account{}, errMisplaced
 		}
+		if seen[key.Value] { // no partition has two: which of them counts, nobody could say
+			return passkey.Account{}, errDisagree
+		}
+		seen[key.Value] = true
 		var err error
 		switch {
 		case key.Value == userRecordKey:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/stepgate/stepgate/internal/faulttest"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/store/dynamostore"
 )
@@ -116,4 +117,19 @@ func TestDamagedRecords(t *testing.T) {
 	// Records that disagree with each other.
 	tables.remove(tables.passkeys, tables.find(tables.passkeys, "passkey#"))
 	refused(t, "a passkey's record is gone", readAccount(), passkey.StoreUnavailable)
+}
+
+// A partition has no two records under one key. An answer that shows a record twice is no account, also where both say the same:
+// of two user records or invitations the last one would count.
+func TestRecordsTwice(t *testing.T) {
+	s := newScene(t)
+	must(t, s.direct.Invite(t.Context(), "bob", passkey.Invitation{ID: "one", Expires: now}))
+	for _, user := range []string{"ada", "bob"} {
+		lift := s.proxy.Inject(faulttest.Fault{Operation: "Query", Rewrite: faulttest.Rows(faulttest.Twice())})
+		_, err := s.store.Account(t.Context(), user)
+		refused(t, user+" twice", err, passkey.StoreUnavailable)
+		lift()
+		_, err = s.store.Account(t.Context(), user)
+		must(t, err)
+	}
 }
