@@ -98,6 +98,7 @@ func New(config Config) (*Service, error) {
 	if len(config.Origins) == 0 {
 		return nil, errors.New("ceremony: no origins")
 	}
+	config.Store = whole{config.Store}
 	config.Origins = slices.Clone(config.Origins)
 	for i, origin := range config.Origins {
 		if err := checkOrigin(origin); err != nil {

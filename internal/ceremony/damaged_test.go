@@ -9,15 +9,34 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// damaged is a store whose records of challenges have lost something.
+// damaged is a store whose records have lost something.
 type damaged struct {
 	ceremony.Store
-	lose func(*passkey.Challenge)
+	lose       func(*passkey.Challenge)
+	loseHandle bool // of the user
+}
+
+func (s *damaged) Account(ctx context.Context, user string) (passkey.Account, error) {
+	account, err := s.Store.Account(ctx, user)
+	if s.loseHandle {
+		account.User.Handle = nil
+	}
+	return account, err
+}
+
+func (s *damaged) Begin(ctx context.Context, c passkey.Challenge) (passkey.Account, error) {
+	account, err := s.Store.Begin(ctx, c)
+	if s.loseHandle {
+		account.User.Handle = nil
+	}
+	return account, err
 }
 
 func (s *damaged) Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error) {
 	c, account, err := s.Store.Consume(ctx, claim, now)
-	s.lose(&c)
+	if s.lose(&c); s.loseHandle {
+		account.User.Handle = nil
+	}
 	return c, account, err
 }
 
@@ -59,5 +78,31 @@ func TestDamagedChallenge(t *testing.T) {
 				t.Errorf("whole again, with %s: %v", p.Name, err)
 			}
 		})
+	}
+}
+
+// A user's record that came without its user handle is unreadable too: whatever is changed writes the record anew, and would
+// write it without.
+func TestDamagedUser(t *testing.T) {
+	store := &damaged{lose: func(*passkey.Challenge) {}}
+	w := newWorld(t, func(c *ceremony.Config) { store.Store = c.Store; c.Store = store })
+	a := key()
+	p := w.enrol(ada, a)
+	reply := w.reply(ada, stepUp, a)
+
+	store.loseHandle = true
+	_, err := w.Rename(t.Context(), ada.User, p.ShortID(), "Blue")
+	refused(t, err, passkey.StoreUnavailable)
+	_, err = w.Start(t.Context(), ada, stepUp)
+	refused(t, err, passkey.StoreUnavailable)
+	_, err = w.finish(ada, stepUp, reply)
+	refused(t, err, passkey.StoreUnavailable)
+	refused(t, w.Revoke(t.Context(), ada.User), passkey.StoreUnavailable)
+	_, err = w.Reset(t.Context(), ada.User)
+	refused(t, err, passkey.StoreUnavailable)
+
+	store.loseHandle = false
+	if _, err := w.authenticate(ada, stepUp, a); err != nil {
+		t.Errorf("whole again: %v", err)
 	}
 }

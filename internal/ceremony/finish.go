@@ -76,14 +76,7 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 
 func (s *Service) consume(ctx context.Context, party Party, kind passkey.Kind, challenge []byte, now time.Time) (passkey.Challenge, passkey.Account, error) {
 	claim := passkey.Claim{ID: passkey.ChallengeID(challenge), User: party.User, Kind: kind, Browser: party.Browser}
-	record, account, err := s.config.Store.Consume(ctx, claim, now)
-	if err == nil && !isWhole(record) {
-		err = fmt.Errorf("%w: the challenge's record has lost a part", passkey.StoreUnavailable)
-	}
-	if err != nil {
-		return passkey.Challenge{}, passkey.Account{}, err
-	}
-	return record, account, nil
+	return s.config.Store.Consume(ctx, claim, now)
 }
 
 // verifyAssertion follows WebAuthn L3 §7.2 and returns the passkey that signed, and what that proved.

@@ -29,21 +29,6 @@ func (s *Service) checkRecord(record passkey.Challenge, party Party) error {
 	return nil
 }
 
-// isWhole reports whether a record has what every ceremony for its action writes. The stores leave out what is empty, so one
-// that lost it reads like one that never had it; a registration without a user handle would make a user whom no passkey knows.
-func isWhole(record passkey.Challenge) bool {
-	switch record.Action {
-	case passkey.Remove, passkey.Another, passkey.Invited, passkey.Recovered:
-		if record.Target == "" {
-			return false
-		}
-	}
-	if record.Action.Kind() == passkey.Registration {
-		return record.Origin != "" && len(record.Handle) > 0
-	}
-	return record.Origin != "" && record.Level.Valid()
-}
-
 // reply.check makes the checks that WebAuthn L3 §7.1 (registration) and §7.2 (authentication) have in common, so that
 // each has a refusal of its own. go-webauthn makes most of them again; where it is lax, ours decides.
 func (r reply) check(want expected) error {
