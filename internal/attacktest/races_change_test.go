@@ -78,13 +78,20 @@ func TestEndsRaceUses(t *testing.T) {
 			answers, counts := tr.race(c.User, attempts)
 			tr.t.Log(counts)
 			removed := answers[15]
-			for removed.Status == 503 { // out of time: it is asked for until it is acknowledged
-				authorization, err := remover.Authorize("remove", ids["Key"])
+			for removed.Status == 503 { // out of time: it may have been done all the same, or is asked for again
+				now, err := remover.Passkeys()
 				gatewaytest.Must(tr.t, err)
+				if _, there := now["Key"]; !there {
+					break
+				}
+				authorization, err := remover.Authorize("remove", ids["Key"])
+				if err != nil {
+					continue // out of time, or done just now
+				}
 				removed, err = remover.Send("DELETE", gatewaytest.Account+"/"+ids["Key"], map[string]any{"authorization": authorization})
 				gatewaytest.Must(tr.t, err)
 			}
-			if removed.Status != 204 {
+			if removed.Status != 204 && removed.Status != 503 && removed.Refused(404, "passkey_unknown") != nil {
 				tr.t.Fatalf("the removal: %d %s", removed.Status, removed.Body)
 			}
 			for outcome := range counts {
