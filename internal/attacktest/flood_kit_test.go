@@ -60,6 +60,7 @@ func floodCaddyfile() string {
 func flood(t *testing.T, on gatewaytest.Store) *flooded {
 	t.Helper()
 	f := &flooded{Gateway: gatewaytest.Prepare(t), t: t, stop: make(chan struct{})}
+	f.Swift = true
 	if on == gatewaytest.OnDynamoDB {
 		f.tables = gatewaytest.NewTables(t)
 		f.Uses(f.tables, f.tables.Endpoint, gatewaytest.NewKey(f.Gateway))

@@ -39,6 +39,7 @@ func TestKill(t *testing.T) {
 			t.Parallel()
 			quiet := strings.Replace(gatewaytest.HeaderConsole("", ""), "\tdebug\n", "", 1)
 			l := &lane{t: t, random: rand.New(rand.NewPCG(seed, uint64(n))), g: gatewaytest.Prepare(t)}
+			l.g.Swift = true
 			l.g.Configure(quiet)
 			for range kills / lanes {
 				l.round()

@@ -5,10 +5,35 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
-var binary string // the built stepgate
+var (
+	binary string // the built stepgate
+	builds string // the folder that it is in
+)
+
+// swift is a binary without the race detector, built by the first test that needs it.
+var swift = sync.OnceValues(func() (string, error) {
+	if !raceDetector {
+		return binary, nil
+	}
+	return build("stepgate-swift", false)
+})
+
+// build builds the program under this name.
+func build(name string, race bool) (path string, err error) {
+	path = filepath.Join(builds, name)
+	arguments := []string{"build", "-o", path}
+	if race {
+		arguments = append(arguments, "-race")
+	}
+	if out, err := exec.Command("go", append(arguments, "github.com/stepgate/stepgate/cmd/stepgate")...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the binary: %w\n%s", err, out)
+	}
+	return path, nil
+}
 
 // Run is what TestMain of a package with such tests does: it builds the binary, with the race detector where the tests
 // have it, runs the tests, and ends the process. The test's executable is also the upstream, when it is told so. setUp, where
@@ -28,14 +53,9 @@ func builtAndRun(m *testing.M, setUp func() (tearDown func(), err error)) int {
 		return 1
 	}
 	defer os.RemoveAll(folder)
-	binary = filepath.Join(folder, "stepgate")
-	build := exec.Command("go", "build", "-o", binary)
-	if raceDetector {
-		build.Args = append(build.Args, "-race")
-	}
-	build.Args = append(build.Args, "github.com/stepgate/stepgate/cmd/stepgate")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "FAIL: building the binary: %v\n%s", err, out)
+	builds = folder
+	if binary, err = build("stepgate", raceDetector); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		return 1
 	}
 	if setUp != nil {

@@ -26,6 +26,7 @@ type Gateway struct {
 	URL         string   // $ORIGIN: http://localhost:$PORT, or what a load balancer in front of it has
 	Store       string   // takes the place of the file store of a Caddyfile; "" leaves it
 	Environment []string // of the process, beside what every one has
+	Swift       bool     // without the race detector: for tests of how much, and how fast
 
 	process *exec.Cmd
 	ended   chan error // the process's end
@@ -93,7 +94,13 @@ const promptly = "GORACE=atexit_sleep_ms=10"
 
 // Command returns a call of the binary that can see and touch nothing but the gateway's folder.
 func (g *Gateway) Command(arguments ...string) *exec.Cmd {
-	command := exec.Command(binary, arguments...)
+	program := binary
+	if g.Swift {
+		var err error
+		program, err = swift()
+		Must(g.T, err)
+	}
+	command := exec.Command(program, arguments...)
 	command.Dir = g.Folder
 	command.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + g.Folder, "XDG_CONFIG_HOME=" + g.Folder + "/config", "XDG_DATA_HOME=" + g.Folder + "/data"}
 	command.Env = append(append(command.Env, promptly), g.Environment...)
