@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"golang.org/x/text/unicode/norm"
 )
 
 var errEmptySet = errors.New("an empty matcher would match every request; use * if you mean that")
@@ -40,6 +41,9 @@ func checkSet(set caddy.ModuleMap) error {
 				}
 				if strings.Contains(path, "%") { // Caddy compares escapes as they are written: /%40x/* would not match /@x/y
 					return fmt.Errorf("path %q holds an escape, so it matches one spelling of that path and no other: write the character itself", path)
+				}
+				if normal := norm.NFKC.String(path); normal != path { // requests are judged as what they become: the rule would miss most
+					return fmt.Errorf("path %q matches only what is spelled like it: write %q, which requests in either spelling match", path, normal)
 				}
 				if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "*") {
 					return fmt.Errorf("path %q matches nothing: it must begin with / or *", path)

@@ -240,17 +240,18 @@ func FuzzReadings(f *testing.F) {
 			}
 		}
 		if normal := norm.NFKC.String(whole); normal != whole { // an upstream may normalise before it routes: then both readings count
-			other := path.Clean(normal)
-			if strings.HasSuffix(whole, "/") && other != "/" {
-				other += "/"
-			}
-			second, segments := "default", folded(strings.Split(other[1:], "/"))
+			second, segments := "default", strings.Split(normal[1:], "/")
 			for _, v := range verdicts {
-				if second == "default" && v.means(segments) {
+				if second == "default" && v.means(folded(segments)) {
 					second = v.pattern
 				}
 			}
-			switch {
+			switch titles := strings.NewReplacer("?", "_", "#", "_").Replace(normal); {
+			case !Unequivocal(strings.Split(titles[1:], "/")):
+				if strict.Own || !strict.Refused && (strict.Rule.Open || strict.Rule.Demand != strictest) {
+					t.Fatalf("%q becomes %q and is judged by %+v", target, normal, strict)
+				}
+				return
 			case want == openPattern:
 				want = second
 			case second != openPattern && second != want:

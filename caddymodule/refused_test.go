@@ -228,6 +228,7 @@ func TestHandlerRefusedAsJSON(t *testing.T) {
 		`"rules": [{"action": "open", "match": [{"path": []}]}]`:                                                                       "rules[0]: matcher path is empty",
 		`"rules": [{"action": "protect", "match": [{"path": ["/%40scope/*"]}]}]`:                                                       `rules[0]: path "/%40scope/*" holds an escape`,
 		`"rules": [{"action": "open", "match": [{"not": [{"path": ["/a%20b"]}]}]}]`:                                                    `rules[0]: not: path "/a%20b" holds an escape`,
+		`"rules": [{"action": "protect", "match": [{"path": ["/cafe\u0301/*"]}]}]`:                                                     `rules[0]: path "/café/*" matches only what is spelled like it: write "/café/*"`,
 		`"rules": [{"action": "open", "match": [{"path": null}]}]`:                                                                     "rules[0]: matcher path is empty",
 		`"rules": [{"action": "open", "match": [{"header": {}}]}]`:                                                                     "rules[0]: matcher header is empty",
 		`"rules": [{"action": "open", "match": [{"query": {}}]}]`:                                                                      "rules[0]: matcher query is empty",

@@ -1,7 +1,7 @@
 package gate
 
 import (
-	"path"
+	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -90,17 +90,18 @@ func readPath(escaped string) reading {
 }
 
 // folded returns what a decoded path becomes where its letters give way to their compatibility forms (Unicode NFKC): full-width
-// dots and slashes, long s and ligatures to their plain ones. An upstream that normalises names before it routes, or keeps
-// them in a file system that does, takes the one path for the other. Second is whether that is another path.
-func folded(decoded string) (string, bool) {
+// dots and slashes, long s and ligatures to their plain ones; and how that reads. An upstream that normalises names before it
+// routes, or keeps them in a file system that does, takes the one path for the other. ok is false where the two are the same.
+//
+// Full-width `?` and `#` count as letters, which they are in titles: nobody cuts a query off a path that was decoded and
+// normalised.
+func folded(decoded string) (other string, how reading, ok bool) {
 	if isASCII(decoded) || norm.NFKC.IsNormalString(decoded) {
-		return "", false
+		return "", clear, false
 	}
-	other := path.Clean(norm.NFKC.String(decoded))
-	if other != "/" && strings.HasSuffix(decoded, "/") {
-		other += "/"
-	}
-	return other, other != decoded
+	other = norm.NFKC.String(decoded)
+	letters := strings.NewReplacer("?", "_", "#", "_").Replace(other)
+	return other, readPath((&url.URL{Path: letters}).EscapedPath()), true
 }
 
 func isASCII(s string) bool {

@@ -60,13 +60,21 @@ func secondReading(escaped string) reading {
 }
 
 func TestFolded(t *testing.T) {
-	for decoded, want := range map[string]string{
-		"/": "", "/admin/x": "", "/café": "", "/名前": "", "/\U0001F511": "",
-		"/open/．．／admin": "/admin", "/open/．．/admin/": "/admin/", "/open／x": "/open/x", "/ａdmin": "/admin", "/ſecret": "/secret", "/open/．": "/open",
-		"/\u212Aeys": "/Keys", "/oﬃce": "/office", "/x…": "/x...", "/cafe\u0301": "/café", "/．．": "/", "/℀dmin": "/a/cdmin",
+	type form struct {
+		other string
+		how   reading
+	}
+	for decoded, want := range map[string]form{
+		"/": {}, "/admin/x": {}, "/café": {}, "/名前": {}, "/\U0001F511": {},
+		"/open／x": {"/open/x", clear}, "/ａdmin": {"/admin", clear}, "/ſecret": {"/secret", clear}, "/\u212Aeys": {"/Keys", clear}, "/oﬃce": {"/office", clear},
+		"/cafe\u0301": {"/café", clear}, "/℀dmin": {"/a/cdmin", clear}, "/本当？": {"/本当?", clear}, "/＃1": {"/#1", clear}, "/x…y": {"/x...y", clear},
+		"/open/．．／admin": {"/open/../admin", ambiguous}, "/open/．": {"/open/.", ambiguous}, "/．．": {"/..", ambiguous}, "/open/．．＼admin": {`/open/..\admin`, ambiguous},
+		"/open/．．；/admin": {"/open/..;/admin", ambiguous}, "/open/；/admin": {"/open/;/admin", debatable}, "/open/％２Ｅ％２Ｅ/admin": {"/open/%2E%2E/admin", ambiguous},
+		"/open/‥﹨admin": {`/open/..\admin`, ambiguous}, "/open/x\u00a0": {"/open/x ", ambiguous}, "/open/x．": {"/open/x.", ambiguous}, "/open／／x": {"/open//x", debatable},
 	} {
-		if got, other := folded(decoded); got != want || other != (want != "") {
-			t.Errorf("%q: got %q, %v, want %q", decoded, got, other, want)
+		other, how, ok := folded(decoded)
+		if got := (form{other, how}); got != want || ok != (want != form{}) {
+			t.Errorf("%q: got %q, %v, %v, want %q, %v", decoded, other, how, ok, want.other, want.how)
 		}
 	}
 }

@@ -27,13 +27,26 @@ func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Ru
 	if err == nil && rewritten {
 		rule, err = g.stricter(rule, r, original)
 	}
-	if other, differs := folded(r.URL.Path); differs && err == nil {
-		rule, err = g.stricter(rule, r, &url.URL{Path: other, RawQuery: r.URL.RawQuery})
+	if err == nil {
+		rule, err = g.stricterFolded(rule, r, r.URL)
 	}
-	if other, differs := folded(original.Path); rewritten && differs && err == nil {
-		rule, err = g.stricter(rule, r, &url.URL{Path: other, RawQuery: original.RawQuery})
+	if err == nil && rewritten {
+		rule, err = g.stricterFolded(rule, r, original)
 	}
 	return rule, err
+}
+
+// stricterFolded judges a request by the compatibility form of its path too. One that is not clear gets the strictest demand, as
+// a debatable path does.
+func (g *Gate) stricterFolded(rule policy.Rule, r *http.Request, at *url.URL) (policy.Rule, error) {
+	other, how, differs := folded(at.Path)
+	switch {
+	case !differs:
+		return rule, nil
+	case how != clear:
+		return g.strictest, nil
+	}
+	return g.stricter(rule, r, &url.URL{Path: other, RawQuery: at.RawQuery})
 }
 
 // stricter judges a request as if it were for another address, and returns the stricter of both rules.

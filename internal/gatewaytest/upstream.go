@@ -86,7 +86,7 @@ func (u *Upstream) One() Received {
 // runUpstream is the process.
 func runUpstream() {
 	var mu sync.Mutex
-	list := []Received{}
+	list := []*Received{}
 	serve := func(handler http.HandlerFunc) string {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -97,18 +97,22 @@ func runUpstream() {
 		return listener.Addr().String()
 	}
 	address := serve(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		got := Received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto, Body: string(body), Header: r.Header, Trailer: r.Trailer}
+		got := &Received{Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto, Header: r.Header}
 		mu.Lock()
-		list = append(list, got)
+		list = append(list, got) // it is here, also if its body never comes
 		mu.Unlock()
-		upstreamPage(w, r, got)
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		got.Body, got.Trailer = string(body), r.Trailer
+		whole := *got
+		mu.Unlock()
+		upstreamPage(w, r, whole)
 	})
 	control := serve(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		json.NewEncoder(w).Encode(list)
-		list = []Received{}
+		list = []*Received{}
 	})
 	fmt.Println(address, control)
 	io.Copy(io.Discard, os.Stdin)
