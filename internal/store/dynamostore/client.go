@@ -62,10 +62,10 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	if note != nil && note.made > 0 && !note.refused {
 		note.unsure = true
 	}
-	sent := c.clock.now()
+	asked := c.clock.ask()
 	answer, err := c.next.Do(r) // #nosec G704 -- to DynamoDB: the address is the configuration's
 	if err == nil {
-		c.clock.saw(sent, c.clock.now(), answer.Header)
+		c.clock.saw(asked, c.clock.now(), answer.Header)
 	}
 	if note != nil {
 		note.made++

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,16 +19,16 @@ const skew = 5 * time.Second
 // A gateway whose clock is off by more than is let be does nothing that rests on the time. It works again as soon as the
 // clock is right.
 func TestClockOff(t *testing.T) {
-	tables, aws := newTables(t), dynamotest.Telling(t, endpoint, time.Now)
+	tables, aws := newTables(t), dynamotest.Telling(t, endpoint, func() time.Time { return now })
 	register(t, tables.open(dynamostore.Options{}).For(rpID), "ada", newPasskey("laptop"))
 	for _, off := range []time.Duration{
-		0, time.Second, -time.Second, skew - time.Second, time.Second - skew,
+		0, time.Second, -time.Second, skew - time.Second, time.Second - skew, -skew - 1, skew + 1, 6 * time.Second, -6 * time.Second,
 		-10 * time.Second, 10 * time.Second, -11 * time.Second, 11 * time.Second, -5 * time.Minute, 5 * time.Minute,
 		-24 * time.Hour, 24 * time.Hour, -87600 * time.Hour, 87600 * time.Hour,
 	} {
 		t.Run(off.String(), func(t *testing.T) {
 			shift := off
-			s := tables.open(dynamostore.Options{MaxSkew: skew, Endpoint: aws, Now: func() time.Time { return time.Now().Add(shift) }}).For(rpID)
+			s := tables.open(dynamostore.Options{MaxSkew: skew, Endpoint: aws, Now: func() time.Time { return now.Add(shift) }}).For(rpID)
 			wrong := off.Abs() > skew
 			expect := func(what string, err error) {
 				t.Helper()
@@ -77,10 +78,15 @@ func TestClockLeeway(t *testing.T) {
 		{name: "at once"},
 		{name: "a slow answer, said when it was asked for", took: 2500 * time.Millisecond},
 		{name: "a slow answer, said at its end", there: 2500 * time.Millisecond, took: 2500 * time.Millisecond},
-		{name: "as far ahead as is let be, within the second", there: -skew - 999*time.Millisecond},
-		{name: "further ahead", there: -skew - 2001*time.Millisecond, wrong: true},
-		{name: "as far behind as is let be", there: skew},
-		{name: "further behind", there: skew + 1001*time.Millisecond, wrong: true},
+		{name: "a slow answer from far behind", there: skew + 4*time.Second, took: 2500 * time.Millisecond, wrong: true},
+		{name: "a slow answer from far ahead", there: -skew - 2*time.Second, took: 2500 * time.Millisecond, wrong: true},
+		{name: "ahead within what is let be", there: -skew},
+		{name: "perhaps further ahead", there: -skew - 1, wrong: true}, // it says the second before
+		{name: "ahead, and it took a while", there: -skew + time.Second, took: 900 * time.Millisecond},
+		{name: "perhaps ahead by what it took", there: -skew, took: time.Millisecond, wrong: true},
+		{name: "behind within what is let be", there: skew - 1},
+		{name: "perhaps further behind", there: skew, wrong: true},
+		{name: "behind, and it took a while", there: skew - 1, took: 900 * time.Millisecond},
 		{name: "a slow answer from further behind", there: skew + 2*time.Second, took: 2500 * time.Millisecond},
 		{name: "nothing said", there: time.Hour, without: true},
 	} {
@@ -108,6 +114,40 @@ func TestClockLeeway(t *testing.T) {
 				t.Errorf("wrong %t: %v", test.wrong, err)
 			}
 		})
+	}
+}
+
+// An answer to what was asked before the clock was set, which comes last, does not undo what one asked later has shown.
+func TestClockLateAnswer(t *testing.T) {
+	tables := newTables(t)
+	arrived, later := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	s := tables.open(dynamostore.Options{
+		MaxSkew: skew, Endpoint: dynamotest.Telling(t, endpoint, func() time.Time { return now }),
+		Now: func() time.Time {
+			switch calls.Add(1) {
+			case 1: // the first is sent
+				return now
+			case 2: // and received
+				close(arrived)
+				<-later
+				return now
+			}
+			return now.Add(time.Hour)
+		},
+	}).For(rpID)
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.Account(t.Context(), "ada")
+		first <- err
+	}()
+	<-arrived
+	_, err := s.Account(t.Context(), "ada")
+	close(later)
+	for what, err := range map[string]error{"second": err, "first": <-first} {
+		if !errors.Is(err, passkey.StoreUnavailable) || !strings.Contains(fmt.Sprint(err), "clock is ahead of") {
+			t.Errorf("the %s: %v", what, err)
+		}
 	}
 }
 
