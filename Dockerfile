@@ -13,7 +13,9 @@ COPY assets assets
 COPY caddymodule caddymodule
 COPY cmd cmd
 COPY internal internal
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o /stepgate ./cmd/stepgate
+# What `stepgate version` says: docker build --build-arg VERSION=v1.2.3
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -mod=readonly -trimpath -buildvcs=false -ldflags "-s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$VERSION" -o /stepgate ./cmd/stepgate
 # The folders that the program writes to, owned by the user that it runs as.
 RUN mkdir -p /root-fs/data /root-fs/config /root-fs/tmp /root-fs/etc/caddy && chmod 700 /root-fs/data /root-fs/config /root-fs/tmp
 
