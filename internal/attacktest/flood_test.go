@@ -74,6 +74,36 @@ func TestH1_RegistrationsFromOneAddress(t *testing.T) {
 	f.fits(counts[200] + 20)
 }
 
+// H3: somebody with a stolen sign-in finishes in alice's name what nobody started, each time in a new browser. Few of them
+// reach the store, and she steps up where she has confirmed before.
+func TestH3_FinishesInOnesName(t *testing.T) {
+	const n = 5000
+	for _, on := range []gatewaytest.Store{gatewaytest.OnFile, gatewaytest.OnDynamoDB} {
+		t.Run(string(on), func(t *testing.T) {
+			f := flood(t, on)
+			used, err := f.alice.Begin(map[string]any{"return_to": "/keys"})
+			gatewaytest.Must(t, err)
+			answer, err := f.alice.Finish(used)
+			gatewaytest.Must(t, err)
+			gatewaytest.Must(t, answer.Expect(200))
+			body, err := json.Marshal(used)
+			gatewaytest.Must(t, err)
+			counts := f.pour(n, func(i int) []byte { // from 100 networks
+				return f.request("/.stepgate/challenge/verify", "alice", string(body), "X-Forwarded-For", fmt.Sprintf("10.1.0.%d", i%100))
+			}, func() { f.served("during the flood", f.alice, f.bob) })
+			t.Logf("answers %v", counts)
+			// 300 at once for one user, and five a second.
+			if asked := counts[409]; asked < 300 || asked > 1500 || asked+counts[429] != n {
+				t.Errorf("answers %v", counts)
+			}
+			f.served("after the flood", f.alice, f.bob)
+			if used, refused := f.lines("challenge_used"), f.lines("rate_limited"); used != counts[409] || refused != counts[429] {
+				t.Errorf("%d and %d refusals are audited, want %d and %d", used, refused, counts[409], counts[429])
+			}
+		})
+	}
+}
+
 // fits holds that no more than so many challenges are stored.
 func (f *flooded) fits(most int) {
 	f.t.Helper()

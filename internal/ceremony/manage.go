@@ -9,8 +9,8 @@ import (
 )
 
 // attempts is how often a change of the user record is tried when somebody else changes it at the same time. What ends
-// grants or passkeys insists: whoever has no more than the user's sign-in may rename passkeys, in bursts of 30, and must not
-// keep them alive by that.
+// grants or passkeys insists: whoever has no more than the user's sign-in may rename passkeys, from one network 30 at once,
+// from ten of them 300 at once and then five a second, and must not keep them alive by that.
 const (
 	attempts   = 3
 	insistence = 40

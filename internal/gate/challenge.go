@@ -90,6 +90,35 @@ func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
 	return true
 }
 
+// limitedFinish refuses a finish when too many hit no challenge that could be finished. Otherwise settle must be told how it
+// ended.
+//
+// Each such finish costs the store a conditional delete and a read of the user's own items, which somebody with a stolen
+// sign-in could have throttled. Whoever hits a live challenge uses it up, and its start was paid for: they get the token
+// back.
+func (g *Gate) limitedFinish(x *exchange, b *Backend, party ceremony.Party) (settle func(error), limited bool) {
+	token, wait := b.Limiter.takeFinish(x.user, x.in.Client, party.Browser, x.provenBrowser(b), g.cfg.Now())
+	if x.wait = wait; wait > 0 {
+		g.refuse(x, passkey.RateLimited)
+		return nil, true
+	}
+	return func(err error) {
+		if err == nil || !leavesChallenge(refusalOf(err)) {
+			b.Limiter.give(token, g.cfg.Now())
+		}
+	}, false
+}
+
+// leavesChallenge reports whether a finish that ended so may be sent again and ask the store each time. A kind that does not
+// fit leaves the challenge too, an expired one is there until it is swept, and of a store that failed nobody knows.
+func leavesChallenge(refusal passkey.Refusal) bool {
+	switch refusal {
+	case passkey.ChallengeUsed, passkey.ChallengeExpired, passkey.CeremonyMismatch, passkey.BrowserMismatch, passkey.StoreUnavailable:
+		return true
+	}
+	return false
+}
+
 func (g *Gate) startStepUp(x *exchange, b *Backend, body *strictjson.Reader) {
 	d, err := g.demandOf(x, b, body)
 	if err != nil {
@@ -123,7 +152,12 @@ func (g *Gate) finishStepUp(x *exchange, b *Backend, body *strictjson.Reader) {
 		return
 	}
 	party := g.party(x)
+	settle, limited := g.limitedFinish(x, b, party)
+	if limited {
+		return
+	}
 	proof, err := b.Ceremonies.Finish(x.context(), party, ceremony.Purpose{Action: passkey.StepUp, Level: d.Level}, credential)
+	settle(err)
 	if err != nil {
 		g.refuseCeremony(x, passkey.StepUp, err)
 		return

@@ -442,6 +442,7 @@ type faultyStore struct {
 	ceremony.Store
 	fail      atomic.Bool
 	reads     atomic.Int64
+	consumes  atomic.Int64
 	unbounded atomic.Int64 // calls without a time limit, or one over the budget
 	look      func(context.Context)
 }
@@ -486,6 +487,7 @@ func (s *faultyStore) Begin(ctx context.Context, c passkey.Challenge) (passkey.A
 }
 
 func (s *faultyStore) Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error) {
+	s.consumes.Add(1)
 	s.bounded(ctx)
 	if err := s.err(); err != nil {
 		return passkey.Challenge{}, passkey.Account{}, err

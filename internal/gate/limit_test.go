@@ -27,7 +27,7 @@ func TestLimiterWait(t *testing.T) {
 		}
 	}
 	for _, proven := range []bool{false, true} {
-		for range browserBurst {
+		for range pairBurst {
 			l.take("alice", "192.0.2.1", mine, proven, now)
 		}
 		wait := l.take("alice", "192.0.2.1", mine, proven, now)
@@ -43,12 +43,63 @@ func TestLimiterWait(t *testing.T) {
 	}
 }
 
+// What a finish gives back can be taken again, and nothing more: however often somebody finishes, at most so many hit nothing.
+func TestLimiterGives(t *testing.T) {
+	for _, proven := range []bool{false, true} {
+		l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
+		var held []taken
+		take := func() bool {
+			token, wait := l.takeFinish("alice", "192.0.2.1", mine, proven, now)
+			if wait == 0 {
+				held = append(held, token)
+			}
+			return wait == 0
+		}
+		for range 10 * finishBurst {
+			if !take() {
+				t.Fatalf("proven %t: refused after %d", proven, len(held))
+			}
+			l.give(held[0], now)
+			held = nil
+		}
+		l.give(nil, now)
+		for take() { // at the same time, all before the first is settled
+		}
+		if len(held) != finishBurst {
+			t.Errorf("proven %t: %d at the same time, want %d", proven, len(held), finishBurst)
+		}
+		for _, token := range held {
+			l.give(token, now)
+		}
+		for held = nil; take(); {
+		}
+		if len(held) != finishBurst {
+			t.Errorf("proven %t: %d after all were given back, want %d", proven, len(held), finishBurst)
+		}
+		// A bucket that has filled again meanwhile gets no fuller.
+		now = now.Add(time.Hour)
+		for _, token := range held {
+			l.give(token, now)
+		}
+		for held = nil; take(); {
+		}
+		if len(held) != finishBurst {
+			t.Errorf("proven %t: %d after an hour, want %d", proven, len(held), finishBurst)
+		}
+		// Starts are counted apart.
+		if !allowed(l, "alice", "192.0.2.1", mine, proven, now) {
+			t.Errorf("proven %t: no start after many finishes", proven)
+		}
+	}
+}
+
 // However many users, browsers and addresses come, what is kept of them stays the same.
 func TestLimiterMemory(t *testing.T) {
 	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
 	flood := func(n int) uint64 {
 		for i := range n {
 			l.take(fmt.Sprint("user ", i), fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff), passkey.DigestOf(fmt.Sprint(i)), false, now)
+			l.takeFinish(fmt.Sprint("user ", i), fmt.Sprintf("2001:db8:%x:%x::1", i>>16, i&0xffff), passkey.DigestOf(fmt.Sprint(i)), false, now)
 		}
 		runtime.GC()
 		var stats runtime.MemStats
@@ -56,9 +107,11 @@ func TestLimiterMemory(t *testing.T) {
 		return stats.HeapAlloc
 	}
 	full := flood(2 * maxBuckets)
-	for _, kind := range []interface{ Len() int }{l.users, l.pairs, l.browsers, l.addresses} {
-		if kind.Len() > maxBuckets {
-			t.Errorf("%d buckets of a kind, want %d at the most", kind.Len(), maxBuckets)
+	for _, k := range []*kinds{l.starts, l.finishes} {
+		for _, kind := range []interface{ Len() int }{k.users, k.pairs, k.browsers, k.addresses} {
+			if kind.Len() > maxBuckets {
+				t.Errorf("%d buckets of a kind, want %d at the most", kind.Len(), maxBuckets)
+			}
 		}
 	}
 	t.Logf("%d MB with every bucket in use", full>>20)
@@ -91,7 +144,7 @@ func TestLimiterByAnOddClock(t *testing.T) {
 			for take() {
 				passed++
 			}
-			if most := min(browserBurst, int(-jump/time.Second)); passed > most {
+			if most := min(pairBurst, int(-jump/time.Second)); passed > most {
 				t.Errorf("%v and back, proven %t: %d tokens, want %d at the most", jump, proven, passed, most)
 			}
 		}
@@ -149,7 +202,7 @@ func TestLimiterFloodInOnesName(t *testing.T) {
 	if allowed(l, "alice", "192.0.2.1", mine, false, now) {
 		t.Error("the user's bucket does not count")
 	}
-	for range browserBurst {
+	for range pairBurst {
 		if !allowed(l, "alice", "198.51.100.1", mine, true, now) { // even from the attacker's own address
 			t.Fatal("alice's own browser is locked out")
 		}
@@ -159,7 +212,7 @@ func TestLimiterFloodInOnesName(t *testing.T) {
 	}
 	// Whoever knows the public half of her cookie draws on another bucket.
 	later := now.Add(time.Hour)
-	for range 2 * browserBurst {
+	for range 2 * pairBurst {
 		allowed(l, "alice", "192.0.2.1", mine, false, later)
 	}
 	if !allowed(l, "alice", "192.0.2.1", mine, true, later) {

@@ -181,7 +181,12 @@ func (g *Gate) finishRegistration(x *exchange, b *Backend, body *strictjson.Read
 		return
 	}
 	party := g.party(x)
+	settle, limited := g.limitedFinish(x, b, party)
+	if limited {
+		return
+	}
 	registered, err := b.Ceremonies.FinishRegistration(x.context(), party, naming, credential)
+	settle(err)
 	if err != nil {
 		g.refuseCeremony(x, "", err) // only the challenge's record knew the action
 		return
@@ -251,7 +256,13 @@ func (g *Gate) removePasskey(x *exchange, b *Backend, body *strictjson.Reader) {
 		g.refuse(x, refusalOf(err))
 		return
 	}
-	removed, err := b.Ceremonies.Remove(x.context(), g.party(x), g.idOf(x), authorization, last)
+	party := g.party(x)
+	settle, limited := g.limitedFinish(x, b, party)
+	if limited {
+		return
+	}
+	removed, err := b.Ceremonies.Remove(x.context(), party, g.idOf(x), authorization, last)
+	settle(err)
 	b.Views.Forget(x.user) // also on an error: the answer may have been lost after the write
 	if removed.Authorized != nil {
 		g.finished(x, b, passkey.Remove, *removed.Authorized)

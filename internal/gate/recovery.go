@@ -52,7 +52,13 @@ func (g *Gate) makeRecoveryCodes(x *exchange, b *Backend, body *strictjson.Reade
 		g.refuse(x, passkey.AuthorizationNeeded)
 		return
 	}
-	made, err := b.Ceremonies.MakeCodes(x.context(), g.party(x), body.Raw("authorization"))
+	party := g.party(x)
+	settle, limited := g.limitedFinish(x, b, party)
+	if limited {
+		return
+	}
+	made, err := b.Ceremonies.MakeCodes(x.context(), party, body.Raw("authorization"))
+	settle(err)
 	if made.Authorized != nil && !g.finished(x, b, passkey.MakeCodes, *made.Authorized) {
 		g.answer(x, passkey.AuditUnavailable) // the codes stay here
 		return
