@@ -92,8 +92,12 @@ func TestH3_FinishesInOnesName(t *testing.T) {
 				return f.request("/.stepgate/challenge/verify", "alice", string(body), "X-Forwarded-For", fmt.Sprintf("10.1.0.%d", i%100))
 			}, func() { f.served("during the flood", f.alice, f.bob) })
 			t.Logf("answers %v", counts)
-			// 300 at once for one user, and five a second.
-			if asked := counts[409]; asked < 300 || asked > 1500 || asked+counts[429] != n {
+			// 300 at once for one user, and five a second. Of what DynamoDB answers late nobody knows: that is a 503, and counts.
+			unknown := 0
+			if f.tables != nil {
+				unknown = counts[503]
+			}
+			if asked := counts[409] + unknown; counts[409] == 0 || asked < 300 || asked > 1500 || asked+counts[429] != n {
 				t.Errorf("answers %v", counts)
 			}
 			f.served("after the flood", f.alice, f.bob)
