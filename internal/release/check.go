@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,7 @@ import (
 	"strings"
 )
 
-// check builds twice: here, and in a copy of the source elsewhere with an empty cache. It fails unless both are the same
+// check builds twice: here, and in a copy of the source elsewhere with an empty cache and settings of Go that would build something else. It fails unless both are the same
 // bytes, have the same bill, and say the version that they were given.
 func check(ctx context.Context, log io.Writer) (err error) {
 	work, err := os.MkdirTemp("", "release-")
@@ -29,6 +30,9 @@ func check(ctx context.Context, log io.Writer) (err error) {
 	}
 	source := filepath.Join(work, "a folder of another name", "and depth")
 	if err := copySource(ctx, source); err != nil {
+		return err
+	}
+	if err := spoil(ctx, work, source); err != nil {
 		return err
 	}
 	if err := build(ctx, source, there, version, p, filepath.Join(work, "cache")); err != nil {
@@ -59,6 +63,39 @@ func check(ctx context.Context, log io.Writer) (err error) {
 	}
 	fmt.Fprintf(log, "two builds are the same: %s; the bill lists the %d modules in it\n", sums[0], bytes.Count(bills[0], []byte(moduleSum)))
 	return nil
+}
+
+// spoil has the go command find a file of settings, as `go env -w` writes it, by which it would build something else.
+func spoil(ctx context.Context, work, source string) error {
+	// Where modules come from stays, so that what is under test is the rest.
+	fetching, err := whereFrom(ctx, source)
+	if err != nil {
+		return err
+	}
+	main, err := filepath.Abs(filepath.Join(source, "cmd", "stepgate", "main.go"))
+	if err != nil {
+		return err
+	}
+	other, overlay, file := filepath.Join(work, "other.go"), filepath.Join(work, "overlay.json"), filepath.Join(work, "env")
+	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {main: other}})
+	if err != nil {
+		return err
+	}
+	settings := append(fetching, "GOFLAGS=-overlay="+overlay, "GOEXPERIMENT=fieldtrack", "GOAMD64=v3", "GOARM64=v9.0")
+	for name, text := range map[string]string{
+		other: "package main\n\nfunc main() { println(\"another program\") }\n", overlay: string(replaced), file: strings.Join(settings, "\n") + "\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	// It counts only where the environment does not say otherwise.
+	for _, name := range []string{"GOFLAGS", "GOEXPERIMENT"} {
+		if err := os.Unsetenv(name); err != nil {
+			return err
+		}
+	}
+	return os.Setenv("GOENV", file)
 }
 
 // copySource copies the files that are, or would be, in the repository.

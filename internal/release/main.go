@@ -6,14 +6,15 @@
 //
 // What a binary is made of depends on three things: this source, the modules that go.sum names by their hashes, and the
 // version of Go, which the binary holds. Nothing of the machine gets in: no path, time, user, or state of a repository,
-// and no setting of Go's that the environment has. -check builds twice, in two folders, with a cache of its own each, and
-// compares.
+// and no setting of Go's that the environment has or `go env -w` wrote. -check builds twice, in two folders, with a cache of
+// its own each, the second time with settings that would change the binary, and compares.
 package main
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -114,7 +115,12 @@ func build(ctx context.Context, folder, binary, version string, p platform, cach
 	command := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -X github.com/caddyserver/caddy/v2.CustomVersion="+version, "-o", absolute, "./cmd/stepgate")
 	command.Dir = folder
-	command.Env = append(os.Environ(),
+	fetching, err := whereFrom(ctx, folder)
+	if err != nil {
+		return err
+	}
+	// GOENV=off, because an empty variable counts as unset, and then what `go env -w` wrote counts.
+	command.Env = append(append(os.Environ(), fetching...), "GOENV=off",
 		"CGO_ENABLED=0", "GOOS="+p.os, "GOARCH="+p.arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off")
 	if cache != "" {
 		command.Env = append(command.Env, "GOCACHE="+cache)
@@ -123,6 +129,27 @@ func build(ctx context.Context, folder, binary, version string, p platform, cach
 		return fmt.Errorf("building for %s/%s: %w\n%s", p.os, p.arch, err, printed)
 	}
 	return nil
+}
+
+// whereFrom returns the settings that say where modules and Go itself come from and are kept. They stay as they are, also
+// those that `go env -w` wrote: go.sum decides what is accepted.
+func whereFrom(ctx context.Context, folder string) ([]string, error) {
+	names := []string{"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOVCS", "GOAUTH", "GOMODCACHE", "GOCACHE", "GOTOOLCHAIN"}
+	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json"}, names...)...)
+	command.Dir = folder
+	printed, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	var values map[string]string
+	if err := json.Unmarshal(printed, &values); err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	var settings []string
+	for _, name := range names {
+		settings = append(settings, name+"="+values[name])
+	}
+	return settings, nil
 }
 
 func sumOf(file string) (string, error) {
