@@ -704,10 +704,12 @@ function challengePage() {
         detail: `“${row.name}” was created, but it can be copied between devices, and opening this needs one that can’t. Add a security key, or choose “this device” in the prompt.`,
       });
     }
-    const ready = await show("confirm");
+    const shown = show("confirm");
+    // With the panel, not when its options have come: what the texts move would be moved from under a pointer.
     $("h1").textContent = "Confirm it’s you";
     $(".lead").textContent = "Your passkey has been created. One more step: confirm with it to go on.";
     say("Almost there.");
+    const ready = await shown;
     if (ready && !row?.codesLost) setTimeout(() => inView() && press("confirm", { auto: true })); // when this ceremony is over
   }
   creation($("section[data-panel=create] form"), () => first, created);

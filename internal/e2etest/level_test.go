@@ -39,7 +39,7 @@ func TestStrongerPasskeyIsNeeded(t *testing.T) {
 	synced.Presence(false)
 	p.key.Presence(true)
 	p.press()
-	p.Wait("document.querySelector('main').dataset.panel === 'added'")
+	p.panel("added")
 
 	p.key.Presence(false)
 	p.Authenticator(options{Transport: "ble"})

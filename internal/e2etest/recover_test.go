@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stepgate/stepgate/internal/browsertest"
 	"github.com/stepgate/stepgate/internal/gatewaytest"
 )
 
@@ -29,7 +30,33 @@ func TestCookiesAllowedAfterCreating(t *testing.T) {
 		}
 	}
 	p.keeps()
-	p.Wait("document.querySelector('main').dataset.panel === 'confirm'")
+	p.panel("confirm")
+	p.press()
+	p.at("/keys")
+}
+
+// The options of the next step may take a while. The button is there at once, and stays where it is: a press that is under
+// way when they come does not miss it.
+func TestButtonStaysWhileOptionsCome(t *testing.T) {
+	t.Parallel()
+	g := gatewaytest.Start(t, gatewaytest.Console("", ""))
+	p := visit(g, "alice", options{}, calm, `{
+	const original = fetch;
+	window.held = [];
+	window.fetch = (...all) => String(all[0]).endsWith("/challenge/options") ? new Promise((go) => held.push(go)).then(() => original(...all)) : original(...all);
+}`)
+	p.open("/keys")
+	p.panel("create")
+	p.press()
+	p.keeps()
+	p.Wait("document.querySelector('main').dataset.panel === 'confirm' && held.length === 1")
+	const place = `JSON.stringify(document.querySelector("section[data-panel=confirm] .primary").getBoundingClientRect())`
+	before := browsertest.Eval[string](p.Tab, place)
+	p.Run("held[0]()")
+	p.panel("confirm")
+	if after := browsertest.Eval[string](p.Tab, place); after != before {
+		t.Errorf("the button moved from %s to %s", before, after)
+	}
 	p.press()
 	p.at("/keys")
 }
