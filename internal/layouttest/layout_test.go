@@ -70,11 +70,12 @@ var rules = []rule{
 		return under(p.Deps, "net/http")
 	}},
 	{"only tests import test kits", func(p pkg) []string {
-		if strings.HasSuffix(p.ImportPath, "test") {
+		if strings.HasSuffix(p.ImportPath, "test") || p.within("internal/bench") { // which nothing of the product imports
 			return nil
 		}
 		return slices.DeleteFunc(under(p.Imports, module), func(path string) bool { return !strings.HasSuffix(path, "test") })
 	}},
+	{"only the benchmarks import what is theirs", only(module+"/internal/bench", "internal/bench")},
 	{"every package says what it is", func(p pkg) []string {
 		if len(p.GoFiles) > 0 && strings.TrimSpace(p.Doc) == "" {
 			return []string{"no package comment"}
@@ -181,6 +182,8 @@ func TestRulesCanBreak(t *testing.T) {
 		{"internal/policy", pkg{Deps: []string{"net/http/httptrace"}}, []string{"policy and grant know no HTTP"}},
 		{"internal/gate", pkg{Imports: []string{module + "/internal/authtest"}}, []string{"only tests import test kits"}},
 		{"internal/gate", pkg{TestImports: []string{module + "/internal/authtest"}}, nil},
+		{"internal/bench", pkg{Imports: []string{module + "/internal/authtest"}}, nil},
+		{"caddymodule", pkg{Imports: []string{module + "/internal/bench/sample"}}, []string{"only the benchmarks import what is theirs"}},
 		{"internal/gate", pkg{Dir: filepath.Dir(long), GoFiles: []string{filepath.Base(long)}}, []string{"no file is longer than 400 lines"}},
 	} {
 		c.p.ImportPath, c.p.Doc = module+"/"+c.path, "Package x."
