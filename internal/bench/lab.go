@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/stepgate/stepgate/internal/bench/report"
@@ -114,9 +115,9 @@ func machine() string {
 	words = append(words, fmt.Sprintf("%d %s", runtime.NumCPU(), model))
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
 		if m := memoryTotal.FindSubmatch(text); m != nil {
-			kilobytes := 0.0
-			fmt.Sscan(string(m[1]), &kilobytes)
-			words = append(words, fmt.Sprintf("%.0f GiB", kilobytes/(1<<20)))
+			if kilobytes, err := strconv.ParseFloat(string(m[1]), 64); err == nil {
+				words = append(words, fmt.Sprintf("%.0f GiB", kilobytes/(1<<20)))
+			}
 		}
 	}
 	return strings.Join(words, ", ")

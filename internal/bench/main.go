@@ -34,6 +34,7 @@ type part struct {
 
 // parts are all of them, in the order of the page.
 var parts = []part{
+	{"http", httpPart},
 	{"handler", handlerPart},
 }
 

@@ -15,14 +15,14 @@ const style = `<style>
 text { font: 14px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
 .background { fill: #ffffff } .title { font-weight: 600; font-size: 16px } .small { font-size: 12px; fill: #59636e }
 .grid { stroke: #d1d9e0 } .axis { stroke: #818b98 }
-.bar0 { fill: #a8b1bb } .bar1 { fill: #2f81d6 } .bar2 { fill: #6e7781 }
+.bar0 { fill: #c0c8d0 } .bar1 { fill: #2f81d6 } .bar2 { fill: #818b98 }
 .line { fill: none; stroke-width: 2 } .line0 { stroke: #8250df } .line1 { stroke: #2f81d6 } .line2 { stroke: #6e7781 }
 .dot0 { fill: #8250df } .dot1 { fill: #2f81d6 } .dot2 { fill: #6e7781 }
 .whisker { stroke: #1f2328; stroke-width: 1.5 }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc } .background { fill: #0d1117 } .small { fill: #9198a1 }
 .grid { stroke: #3d444d } .axis { stroke: #656c76 }
-.bar0 { fill: #656c76 } .bar1 { fill: #4493f8 } .bar2 { fill: #9198a1 }
+.bar0 { fill: #484f58 } .bar1 { fill: #2f81f7 } .bar2 { fill: #6e7681 }
 .line0 { stroke: #ab7df8 } .line1 { stroke: #4493f8 } .line2 { stroke: #9198a1 }
 .dot0 { fill: #ab7df8 } .dot1 { fill: #4493f8 } .dot2 { fill: #9198a1 }
 .whisker { stroke: #f0f6fc }
@@ -45,7 +45,7 @@ type canvas struct{ strings.Builder }
 func (c *canvas) begin(height float64, title, description, unit string) {
 	fmt.Fprintf(c, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" width="%[1]g" height="%[2]g" role="img" aria-labelledby="title description">`+"\n", width, height)
 	fmt.Fprintf(c, "<title id=\"title\">%s</title>\n<desc id=\"description\">%s</desc>\n", html.EscapeString(title), html.EscapeString(description))
-	c.WriteString(style)
+	fmt.Fprint(c, style)
 	fmt.Fprintf(c, `<rect class="background" width="%g" height="%g"/>`+"\n", width, height)
 	c.text(16, 26, "title", "start", title)
 	c.text(16, 46, "small", "start", unit)
@@ -88,7 +88,7 @@ func (b Bars) svg() string {
 		c.text(width-figures+14, middle+5, "figure", "start", bar.Printed)
 	}
 	c.line(labels, top, labels, bottom, "axis")
-	c.WriteString("</svg>\n")
+	fmt.Fprintln(c, "</svg>")
 	return c.String()
 }
 
@@ -138,7 +138,7 @@ func (l Lines) svg() string {
 		}
 		c.text(right+12, ends[i]+5, "label", "start", series.Label)
 	}
-	c.WriteString("</svg>\n")
+	fmt.Fprintln(c, "</svg>")
 	return c.String()
 }
 
