@@ -99,8 +99,8 @@ func folded(segments []string) (all []string) {
 	return all
 }
 
-// routeOf makes a protect rule of a pattern, shaped and loaded as the handler does it.
-func routeOf(t testing.TB, pattern string, d policy.Demand) gate.Route {
+// routeOf makes a protect rule of a pattern, shaped and loaded as the handler does it, and returns Caddy's matcher for it beside.
+func routeOf(t testing.TB, pattern string, d policy.Demand) (gate.Route, func(*http.Request) (bool, error)) {
 	t.Helper()
 	raw, err := json.Marshal([]string{pattern})
 	if err != nil {
@@ -120,7 +120,12 @@ func routeOf(t testing.TB, pattern string, d policy.Demand) gate.Route {
 	if err := match.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	return gate.Route{Rule: policy.Rule{Name: pattern, Demand: d}, Match: match.MatchWithError}
+	route := gate.Route{Rule: policy.Rule{Name: pattern, Demand: d}, Match: match.MatchWithError}
+	paths, enough := knownPaths([]caddy.ModuleMap{set})
+	if route.Paths = paths; enough {
+		route.Match = nil
+	}
+	return route, match.MatchWithError
 }
 
 // openPattern is that of the one open rule.
@@ -136,7 +141,7 @@ func gates(t testing.TB) (refusing, lenient *gate.Gate, strictest policy.Demand)
 		Default: policy.Rule{Name: "default", Demand: policy.Demand{Level: passkey.Verified, MaxAge: time.Hour}},
 	}
 	for i, v := range verdicts {
-		route := routeOf(t, v.pattern, policy.Demand{Level: passkey.Present, MaxAge: time.Duration(i+1) * time.Minute})
+		route, _ := routeOf(t, v.pattern, policy.Demand{Level: passkey.Present, MaxAge: time.Duration(i+1) * time.Minute})
 		if v.pattern == "/admin/*" {
 			route.Demand = policy.Demand{Level: passkey.Attested, MaxAge: 2 * time.Hour}
 		}
@@ -178,7 +183,7 @@ func FuzzReadings(f *testing.F) {
 	refusing, lenient, strictest := gates(f)
 	match := map[string]func(*http.Request) (bool, error){}
 	for _, v := range verdicts {
-		match[v.pattern] = routeOf(f, v.pattern, policy.Demand{}).Match
+		_, match[v.pattern] = routeOf(f, v.pattern, policy.Demand{})
 	}
 	mux := http.NewServeMux()
 	for _, v := range append(muxVerdicts, verdict{pattern: "/{rest...}"}) {

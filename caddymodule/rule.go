@@ -87,11 +87,15 @@ func (rule *Rule) provision(ctx caddy.Context, block policy.Rule, index int) (ga
 			return fail(err)
 		}
 	}
+	paths, enough := knownPaths(rule.MatchRaw)
+	route.Paths = paths
 	sets, err := loadMatchers(ctx, rule)
 	if err != nil {
 		return fail(err)
 	}
-	route.Match = func(r *http.Request) (bool, error) { return sets.AnyMatchWithError(r) }
+	if !enough {
+		route.Match = func(r *http.Request) (bool, error) { return sets.AnyMatchWithError(r) }
+	}
 	return route, nil
 }
 

@@ -65,9 +65,15 @@ type Config struct {
 	Now     func() time.Time
 }
 
-// Route is a rule and what it matches. Match must not keep or change the request.
+// Route is a rule and what it matches.
 type Route struct {
 	policy.Rule
+
+	// Paths are what is known of the paths that the rule matches: in lower case, whole, or with one `*` at the end for
+	// whatever follows. No path that fits none of them may match. Nil: nothing is known, ask Match.
+	Paths []string
+
+	// Match reports whether the rule matches a request whose path fits Paths. Nil: it does. It must not keep or change the request.
 	Match func(*http.Request) (bool, error)
 }
 
@@ -135,6 +141,7 @@ type Passed struct {
 type Gate struct {
 	cfg       Config
 	origins   map[string]*origin // by lower-case Host
+	rules     *index             // of cfg.Rules
 	hasLocal  bool               // some origin is http://localhost
 	strictest policy.Rule        // of the whole block
 	reporting bool               // every rule merely reports: nobody is stopped, whatever is wrong
@@ -165,7 +172,7 @@ func New(cfg Config) (*Gate, error) {
 	if err := CheckPath(cfg.Path); err != nil {
 		return nil, err
 	}
-	g := &Gate{cfg: cfg, origins: map[string]*origin{}}
+	g := &Gate{cfg: cfg, origins: map[string]*origin{}, rules: newIndex(cfg.Rules)}
 	for _, text := range cfg.Origins {
 		o, err := parseOrigin(text)
 		if err != nil {
@@ -181,6 +188,9 @@ func New(cfg Config) (*Gate, error) {
 	}
 	g.strictest, g.longest = cfg.Default, cfg.Default.Demand.MaxAge
 	for _, route := range cfg.Rules {
+		if route.Paths == nil && route.Match == nil {
+			return nil, errors.New("gate: rule " + route.Name + " says nothing of what it matches")
+		}
 		if route.Open {
 			continue
 		}

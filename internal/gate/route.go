@@ -3,6 +3,7 @@ package gate
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/stepgate/stepgate/internal/policy"
 )
@@ -61,15 +62,19 @@ func (g *Gate) stricter(rule policy.Rule, r *http.Request, at *url.URL) (policy.
 	return rule.Strictest(asOther), err
 }
 
-// match finds the first rule that matches.
+// match finds the first rule that matches. The path must be clear.
 func (g *Gate) match(r *http.Request) (policy.Rule, error) {
-	for i := range g.cfg.Rules {
-		matched, err := g.cfg.Rules[i].Match(r)
+	for _, i := range g.rules.candidates(strings.ToLower(r.URL.Path)) {
+		route := &g.cfg.Rules[i]
+		if route.Match == nil {
+			return route.Rule, nil
+		}
+		matched, err := route.Match(r)
 		if err != nil {
 			return policy.Rule{}, err
 		}
 		if matched {
-			return g.cfg.Rules[i].Rule, nil
+			return route.Rule, nil
 		}
 	}
 	return g.cfg.Default, nil
