@@ -194,58 +194,60 @@ const passedKey = "stepgate.block"
 // ServeHTTP implements [caddyhttp.MiddlewareHandler]. It wraps no writer and reads no body, so uploads, streams and
 // WebSockets behind it work as without it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	replacer := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	original, _ := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if original.URL == nil { // not a request of Caddy's server: nothing can be said about it
+	ctx := r.Context()
+	replacer := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	vars, _ := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	original, _ := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if original.URL == nil || vars == nil { // not a request of Caddy's server: nothing can be said about it
 		h.logger.Error("request was not prepared by Caddy")
 		w.WriteHeader(http.StatusInternalServerError)
 		return nil
 	}
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
+	client, _ := vars[caddyhttp.ClientIPVarKey].(string)
 	in := gate.Request{
 		User: h.user.read(r, replacer), Session: h.session.read(r, replacer), SignedIn: h.signIn.read(r, replacer),
 		Client: client, TrustedPeer: trusted, Original: original.URL, IDs: requestIDs{replacer},
 	}
-	if earlier, met := caddyhttp.GetVar(r.Context(), passedKey).(*Handler); met {
+	if earlier, met := vars[passedKey].(*Handler); met {
 		// Which block's word counts? Nobody could tell, so the request goes nowhere.
 		h.logger.Error("request met two stepgate blocks: put one block around both routes, or make the routes exclusive with handle",
 			zap.String("first", earlier.name), zap.String("second", h.name), zap.String("path", original.URL.Path))
 		h.gate.Refuse(w, r, &in, passkey.Internal)
 		return nil
 	}
-	caddyhttp.SetVar(r.Context(), passedKey, h)
+	vars[passedKey] = h
 
 	passed, ok := h.gate.Serve(w, r, &in)
-	replacer.Map(placeholders(passed))
+	replacer.Map(placeholders{passed}.value)
 	if !ok {
 		return nil // the answer is written; an error would run the error routes on the original request, without the gate
 	}
 	return next.ServeHTTP(w, r)
 }
 
-// placeholders answers for ours also where they are empty: one that is unknown would reach the upstream as its own name.
-// As a function it costs one allocation; setting four values would cost four, and a map.
-func placeholders(passed gate.Passed) caddy.ReplacerFunc {
-	return func(key string) (any, bool) {
-		name, ours := strings.CutPrefix(key, "http.stepgate.")
-		if !ours {
-			return nil, false
-		}
-		switch name {
-		case "user":
-			return passed.User, true
-		case "passkey":
-			return passed.Passkey, true
-		case "level":
-			return passed.Level, true
-		case "time":
-			return passed.Time, true
-		case "would":
-			return passed.Would, true
-		}
+// placeholders answer for ours also where they are empty: one that is unknown would reach the upstream as its own name.
+// As a function they cost one allocation; setting five values would cost five, and a map.
+type placeholders struct{ *gate.Passed }
+
+func (p placeholders) value(key string) (any, bool) {
+	name, ours := strings.CutPrefix(key, "http.stepgate.")
+	if !ours {
 		return nil, false
 	}
+	switch name {
+	case "user":
+		return p.User(), true
+	case "passkey":
+		return p.Passkey(), true
+	case "level":
+		return p.Level(), true
+	case "time":
+		return p.Time(), true
+	case "would":
+		return p.Would(), true
+	}
+	return nil, false
 }
 
 // requestIDs asks Caddy for the request's id, which is made at the first time of asking.

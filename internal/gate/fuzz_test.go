@@ -75,7 +75,7 @@ func FuzzCookies(f *testing.F) {
 		}
 		before := slices.Clone(lines)
 		header := http.Header{"Cookie": lines}
-		found := (&Gate{hasLocal: hasLocal}).takeCookies(header, secure)
+		found := (&Gate{hasLocal: hasLocal}).takeCookies(header, lines, secure, new([1]string))
 
 		if diff := cmp.Diff(before, lines); diff != "" {
 			t.Fatalf("lines that others hold too were changed:\n%s", diff)
@@ -291,7 +291,7 @@ func FuzzFoldUser(f *testing.F) {
 		f.Add(pair[0], pair[1])
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		x := &exchange{in: &Request{User: a}}
+		x := &exchange{in: Request{User: a}}
 		if refusal := (&Gate{cfg: Config{FoldUser: true}}).identify(x); refusal != "" {
 			if x.user != "" {
 				t.Fatalf("%q is refused, and known as %q", a, x.user)
@@ -368,7 +368,7 @@ func FuzzBrowser(f *testing.F) {
 		f.Fatal(err)
 	}
 	exchangeOf := func(cookie string) *exchange {
-		return &exchange{w: httptest.NewRecorder(), in: &Request{User: "alice"}, user: "alice", origin: o, cookies: cookies{ceremony: cookie}}
+		return &exchange{w: httptest.NewRecorder(), in: Request{User: "alice"}, user: "alice", origin: o, cookies: cookies{ceremony: cookie}}
 	}
 	const mark = "{mark}" // stands for the one that was sealed here: another process has another
 	g, name := new(Gate), strings.Repeat("A", 43)

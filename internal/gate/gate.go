@@ -125,17 +125,28 @@ func (in *Request) id() string {
 	return in.IDs.RequestID()
 }
 
-// Passed is what the gate knows of a request that it let through to a protected route; zero on an open one.
+// Passed is what the gate knows of a request that it let through to a protected route; empty on an open one, and where it
+// let nothing through.
 type Passed struct {
-	User    string
-	Passkey string // short id
-	Level   string
-	Time    string // RFC 3339, when the passkey was used
-
-	// Would is what an enforced rule would have done, where the rule is not enforced: allow, step_up, or the code of a
-	// refusal. Empty where it is enforced.
-	Would string
+	values [4]string // of the headers, in their order
+	would  string
 }
+
+// User returns the user, as a header can hold it.
+func (p *Passed) User() string { return p.values[0] }
+
+// Passkey returns the short id of the passkey.
+func (p *Passed) Passkey() string { return p.values[1] }
+
+// Level returns what the passkey proved.
+func (p *Passed) Level() string { return p.values[2] }
+
+// Time returns when the passkey was used, RFC 3339.
+func (p *Passed) Time() string { return p.values[3] }
+
+// Would returns what an enforced rule would have done, where the rule is not enforced: allow, step_up, or the code of a
+// refusal. Empty where it is enforced.
+func (p *Passed) Would() string { return p.would }
 
 // Gate judges requests of one site. Safe for concurrent use.
 type Gate struct {
@@ -232,17 +243,20 @@ func CheckPath(path string) error {
 // In this order: what the client must not send is taken out; method, upgrade and path must be unambiguous; the
 // gateway's own addresses are served; an open rule lets the rest of the checks be; then origin, user and session, and
 // the grant against the rule's demand.
-func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (Passed, bool) {
-	x := &exchange{w: w, r: r, in: in}
-	passed, ok := g.serve(x)
+//
+// The request's headers keep parts of what it returns, so nothing of it is used again.
+func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in *Request) (*Passed, bool) {
+	x := &exchange{w: w, r: r, in: *in, rule: &noRule}
+	ok := g.serve(x)
 	g.count(x, ok)
-	return passed, ok
+	return &x.passed, ok
 }
 
-func (g *Gate) serve(x *exchange) (Passed, bool) {
-	r, in := x.r, x.in
+func (g *Gate) serve(x *exchange) bool {
+	r, in := x.r, &x.in
 	o, originRefusal := g.originOf(r, in)
-	x.cookies, x.origin = g.scrub(r, o == nil || o.secure), o
+	x.origin = o
+	g.scrub(x, o == nil || o.secure)
 
 	reading, refusal := checkRequest(r, in.Original)
 	if refusal != "" || reading == ambiguous || reading == debatable && !g.cfg.LetDebatable {
@@ -257,37 +271,41 @@ func (g *Gate) serve(x *exchange) (Passed, bool) {
 	if rest, own := g.ownPath(in.Original.Path); own {
 		x.own = true
 		g.serveOwn(x, rest, originRefusal)
-		return Passed{}, false
+		return false
 	}
 
 	rule, err := g.route(r, in.Original, reading)
 	if err != nil {
 		g.cfg.Logger.Error("matching rules", zap.Error(err))
 		g.refuse(x, passkey.Internal)
-		return Passed{}, false
+		return false
 	}
 	x.rule = rule
 	if rule.Open {
-		return Passed{}, true
+		return true
 	}
 	return g.protect(x, originRefusal)
 }
 
 // Refuse answers a request that the edge itself can't let through, and records why.
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, in *Request, refusal passkey.Refusal) {
-	x := &exchange{w: w, r: r, in: in}
+	x := &exchange{w: w, r: r, in: *in, rule: &noRule}
 	g.refuse(x, refusal)
 	g.count(x, false)
 }
 
-// exchange is one request under judgement.
+var noRule policy.Rule // none was looked for yet
+
+// exchange is one request under judgement. All that a request needs is in it, so that it costs one allocation.
 type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
-	in      *Request
+	in      Request
+	passed  Passed
+	cookie  [1]string // what is left of the Cookie header, for the next handler
 	cookies cookies
 	origin  *origin
-	rule    policy.Rule
+	rule    *policy.Rule // never nil, never changed
 
 	user    string          // once known
 	session passkey.Digest  // of the first-factor session

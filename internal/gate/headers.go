@@ -18,11 +18,10 @@ const ownHeaders = "x-stepgate-" // folded prefix of them all; clients may send 
 // setHeaders tells the upstream. The four values share one array, each slice capped so that nobody appends into the
 // next one's.
 func (p *Passed) setHeaders(h http.Header) {
-	values := [...]string{p.User, p.Passkey, p.Level, p.Time}
-	h[HeaderUser] = values[0:1:1]
-	h[HeaderPasskey] = values[1:2:2]
-	h[HeaderLevel] = values[2:3:3]
-	h[HeaderTime] = values[3:4:4]
+	h[HeaderUser] = p.values[0:1:1]
+	h[HeaderPasskey] = p.values[1:2:2]
+	h[HeaderLevel] = p.values[2:3:3]
+	h[HeaderTime] = p.values[3:4:4]
 }
 
 // headerSafe returns a user's name as a header can hold it: percent-encoded where it is not printable ASCII, and % too,

@@ -7,31 +7,31 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/stepgate/stepgate/internal/audit"
-	"github.com/stepgate/stepgate/internal/grant"
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/policy"
 )
 
 // protect lets a request pass if its grant meets the rule's demand, or if the rule is not enforced for it.
-func (g *Gate) protect(x *exchange, originRefusal passkey.Refusal) (Passed, bool) {
-	mode := x.rule.ModeAt(g.cfg.Now())
-	v := g.weigh(x, originRefusal, mode)
+func (g *Gate) protect(x *exchange, originRefusal passkey.Refusal) bool {
+	mode := x.rule.Mode
+	if !x.rule.From.IsZero() {
+		mode = x.rule.ModeAt(g.cfg.Now())
+	}
+	var v verdict
+	g.weigh(x, originRefusal, mode, &v)
 	switch {
 	case mode != policy.Report && g.muted(x):
 	case v.decision.Allow:
-		passed := Passed{
-			User:    headerSafe(x.user),
-			Passkey: v.known.seen.short(v.decision.Proof.Passkey),
-			Level:   v.decision.Proof.Level.String(),
-			Time:    v.decision.Proof.Time().Format(time.RFC3339),
-		}
-		passed.setHeaders(x.r.Header)
+		proof := v.decision.Proof
+		x.passed.values = [...]string{headerSafe(x.user), v.known.seen.short(proof.Passkey), proof.Level.String(), v.known.opened.time(proof)}
+		x.passed.setHeaders(x.r.Header)
 		if mode == policy.Report {
-			passed.Would = WouldAllow
+			x.passed.would = WouldAllow
 		}
-		return passed, true
+		return true
 	case mode == policy.Report, mode == policy.IfEnrolled && v.stranger:
-		return g.spare(x, v), true
+		g.spare(x, &v)
+		return true
 	case v.err != nil:
 		g.fail(x, v.doing, v.err)
 	case v.refusal != "":
@@ -39,7 +39,7 @@ func (g *Gate) protect(x *exchange, originRefusal passkey.Refusal) (Passed, bool
 	default:
 		g.requireStepUp(x, v.backend, v.decision.Reason)
 	}
-	return Passed{}, false
+	return false
 }
 
 // verdict is what became of weighing a request: allowed, refused, a failure, or else a step-up is required.
@@ -57,16 +57,16 @@ type verdict struct {
 // held up for long.
 const reportBudget = 500 * time.Millisecond
 
-func (g *Gate) weigh(x *exchange, originRefusal passkey.Refusal, mode policy.Mode) (v verdict) {
+func (g *Gate) weigh(x *exchange, originRefusal passkey.Refusal, mode policy.Mode, v *verdict) {
 	if v.refusal = originRefusal; v.refusal != "" {
-		return v
+		return
 	}
 	if isEarly(x.r) {
 		v.refusal = passkey.TooEarly
-		return v
+		return
 	}
 	if v.refusal = g.identify(x); v.refusal != "" {
-		return v
+		return
 	}
 	if mode == policy.Report {
 		ctx, cancel := context.WithTimeout(x.r.Context(), reportBudget)
@@ -75,7 +75,7 @@ func (g *Gate) weigh(x *exchange, originRefusal passkey.Refusal, mode policy.Mod
 	}
 	if v.backend, v.err = g.cfg.Backend(); v.err != nil {
 		v.doing = "opening store"
-		return v
+		return
 	}
 	if v.decision, v.known, v.err = g.judge(x, v.backend, x.rule.Demand); v.err == nil && !v.decision.Allow && mode == policy.IfEnrolled {
 		seen := v.backend.Views.held(x.user)
@@ -89,7 +89,6 @@ func (g *Gate) weigh(x *exchange, originRefusal passkey.Refusal, mode policy.Mod
 	if v.err != nil {
 		v.doing = "reading user"
 	}
-	return v
 }
 
 // What an unenforced rule would have done with a request, beside refusing it for a reason.
@@ -99,7 +98,7 @@ const (
 )
 
 // spare lets a request through that an enforced rule would have stopped, and records it.
-func (g *Gate) spare(x *exchange, v verdict) Passed {
+func (g *Gate) spare(x *exchange, v *verdict) {
 	x.spared = true
 	event := x.event(audit.WouldRefuse)
 	switch {
@@ -114,26 +113,27 @@ func (g *Gate) spare(x *exchange, v verdict) Passed {
 	}
 	event.Reason = x.refused
 	g.record(event)
+	x.passed.would = string(x.refused)
 	if x.lacking {
-		return Passed{Would: WouldStepUp}
+		x.passed.would = WouldStepUp
 	}
-	return Passed{Would: string(x.refused)}
 }
 
 // refuseUnlessReporting refuses what is wrong whatever the rules say, unless no rule of the block is enforced at all.
-func (g *Gate) refuseUnlessReporting(x *exchange, refusal passkey.Refusal) (Passed, bool) {
+func (g *Gate) refuseUnlessReporting(x *exchange, refusal passkey.Refusal) bool {
 	if g.reporting {
-		return g.spare(x, verdict{refusal: refusal}), true
+		g.spare(x, &verdict{refusal: refusal})
+		return true
 	}
 	g.refuse(x, refusal)
-	return Passed{}, false
+	return false
 }
 
 // evidence is what a judgement was made on. Without a readable grant it is zero.
 type evidence struct {
-	grant grant.Grant
-	facts policy.Facts
-	seen  *view
+	opened *opened
+	facts  policy.Facts
+	seen   *view
 }
 
 // judge opens the request's grant and holds it against a demand. Without a readable grant it asks the store nothing.
@@ -142,23 +142,26 @@ type evidence struct {
 // (another gateway's step-up): then the user is read once more. Only a genuine grant can cause that read. The other
 // gateway's clock may be behind, as far as clocks are let be.
 func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.Decision, evidence, error) {
-	var e evidence
 	if x.cookies.grant == "" {
-		return policy.Decision{Reason: passkey.GrantMissing}, e, nil
+		return policy.Decision{Reason: passkey.GrantMissing}, evidence{}, nil
 	}
-	if err := e.grant.Open(b.Grants, x.cookies.grant); err != nil {
-		return policy.Decision{Reason: passkey.GrantUnreadable}, e, nil
+	seen := b.Views.peek(x.user)
+	grant, err := seen.open(b.Grants, x.cookies.grant)
+	if err != nil {
+		return policy.Decision{Reason: passkey.GrantUnreadable}, evidence{}, nil
 	}
-	seen := b.Views.held(x.user)
+	e := evidence{opened: grant}
 	if seen != nil {
+		b.Views.count(Cached)
 		now := g.cfg.Now()
 		decision := e.judge(x, demanded, seen, now)
 		outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
-		if !outdated || e.grant.Latest() < now.Add(-b.Views.age(seen)-policy.MaxSkew).UnixNano() {
+		if !outdated || e.opened.grant.Latest() < now.Add(-b.Views.age(seen)-policy.MaxSkew).UnixNano() {
 			return decision, e, nil
 		}
 	}
-	decision, err := g.judgeAnew(x, b, demanded, &e, seen != nil)
+	var decision policy.Decision
+	decision, err = g.judgeAnew(x, b, demanded, &e, seen != nil)
 	if err != nil {
 		return policy.Decision{}, evidence{}, err
 	}
@@ -191,5 +194,9 @@ func (g *Gate) judgeAnew(x *exchange, b *Backend, demanded policy.Demand, e *evi
 func (e *evidence) judge(x *exchange, demanded policy.Demand, seen *view, now time.Time) policy.Decision {
 	e.seen = seen
 	e.facts = policy.Facts{User: seen.user, Origin: x.origin.digest, Session: x.session, Epoch: seen.epoch, Live: seen.live}
-	return policy.Judge(demanded, &e.grant, &e.facts, now)
+	decision := policy.Judge(demanded, &e.opened.grant, &e.facts, now)
+	if decision.Allow {
+		seen.keep(e.opened)
+	}
+	return decision
 }

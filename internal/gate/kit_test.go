@@ -238,8 +238,8 @@ func (b *browser) do(method, target string, body io.Reader, changes ...change) *
 		b.w.upstream = append(b.w.upstream, r)
 		b.w.mu.Unlock()
 		recorder.Header().Set("X-Upstream", "reached")
-		recorder.Header().Set("X-Passed-User", passed.User)
-		recorder.Header().Set("X-Passed-Would", passed.Would)
+		recorder.Header().Set("X-Passed-User", passed.User())
+		recorder.Header().Set("X-Passed-Would", passed.Would())
 		recorder.WriteHeader(http.StatusOK)
 	}
 	response := recorder.Result()

@@ -191,7 +191,7 @@ func TestOwnCookiesStayHere(t *testing.T) {
 		"alone":                 {[]string{grant}, nil},
 		"first":                 {[]string{grant + "; a=1; b=2"}, []string{"a=1; b=2"}},
 		"between":               {[]string{"a=1; " + grant + "; b=2"}, []string{"a=1; b=2"}},
-		"last, tight":           {[]string{"a=1;b=2;" + grant}, []string{"a=1; b=2"}},
+		"last, tight":           {[]string{"a=1;b=2;" + grant}, []string{"a=1;b=2"}},
 		"in a line of its own":  {[]string{"a=1", grant, "b=2"}, []string{"a=1", "b=2"}},
 		"twice":                 {[]string{grant + "; a=1; " + grant}, []string{"a=1"}},
 		"with the other cookie": {[]string{grant + "; __Host-stepgate-ceremony=x; a=1"}, []string{"a=1"}},

@@ -16,9 +16,11 @@ import (
 // Where the path was rewritten on the way here, both the path that goes on and the one that the client sent are judged,
 // and the stricter counts: a rewrite serves the one, but FastCGI applications route by the other (REQUEST_URI). So are
 // both readings of a path with letters that have a compatibility form, see [folded].
-func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Rule, error) {
+//
+// What it returns is shared: nobody may change it.
+func (g *Gate) route(r *http.Request, original *url.URL, how reading) (*policy.Rule, error) {
 	if how != clear {
-		return g.strictest, nil
+		return &g.strictest, nil
 	}
 	if r.Method == http.MethodConnect { // a WebSocket over HTTP/2 or HTTP/3
 		r = asForwarded(r)
@@ -39,59 +41,60 @@ func (g *Gate) route(r *http.Request, original *url.URL, how reading) (policy.Ru
 
 // stricterFolded judges a request by the compatibility form of its path too. One that is not clear gets the strictest demand, as
 // a debatable path does.
-func (g *Gate) stricterFolded(rule policy.Rule, r *http.Request, at *url.URL) (policy.Rule, error) {
+func (g *Gate) stricterFolded(rule *policy.Rule, r *http.Request, at *url.URL) (*policy.Rule, error) {
 	other, how, differs := folded(at.Path)
 	switch {
 	case !differs:
 		return rule, nil
 	case how != clear:
-		return g.strictest, nil
+		return &g.strictest, nil
 	}
 	return g.stricter(rule, r, &url.URL{Path: other, RawQuery: at.RawQuery})
 }
 
 // stricter judges a request as if it were for another address, and returns the stricter of both rules.
-func (g *Gate) stricter(rule policy.Rule, r *http.Request, at *url.URL) (policy.Rule, error) {
+func (g *Gate) stricter(rule *policy.Rule, r *http.Request, at *url.URL) (*policy.Rule, error) {
 	other := new(http.Request)
 	*other = *r
 	other.URL = at
 	asOther, err := g.match(other)
-	if asOther == rule {
+	if err != nil || *asOther == *rule {
 		return rule, err
 	}
-	return rule.Strictest(asOther), err
+	strictest := rule.Strictest(*asOther)
+	return &strictest, nil
 }
 
 // match finds the first rule that matches. The path must be clear.
-func (g *Gate) match(r *http.Request) (policy.Rule, error) {
+func (g *Gate) match(r *http.Request) (*policy.Rule, error) {
 	for _, i := range g.rules.candidates(strings.ToLower(r.URL.Path)) {
 		route := &g.cfg.Rules[i]
 		if route.Match == nil {
-			return route.Rule, nil
+			return &route.Rule, nil
 		}
 		matched, err := route.Match(r)
 		if err != nil {
-			return policy.Rule{}, err
+			return nil, err
 		}
 		if matched {
-			return route.Rule, nil
+			return &route.Rule, nil
 		}
 	}
-	return g.cfg.Default, nil
+	return &g.cfg.Default, nil
 }
 
 // routeTo finds the rule for a GET of a path on this site, for a challenge page that was opened without a demand. An
 // open path has no demand of its own; the block's is as good as any.
-func (g *Gate) routeTo(r *http.Request, target string) (policy.Rule, error) {
+func (g *Gate) routeTo(r *http.Request, target string) (*policy.Rule, error) {
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
-		return g.cfg.Default, nil
+		return &g.cfg.Default, nil
 	}
 	there := r.Clone(r.Context())
 	there.Method, there.URL, there.RequestURI = http.MethodGet, u, target
 	rule, err := g.route(there, u, readURL(u))
 	if err == nil && rule.Open {
-		rule = g.cfg.Default
+		rule = &g.cfg.Default
 	}
 	return rule, err
 }
@@ -114,5 +117,8 @@ func (g *Gate) Take(r *http.Request, original *url.URL) (Taken, error) {
 		return Taken{Own: true}, nil
 	}
 	rule, err := g.route(r, original, how)
-	return Taken{Rule: rule}, err
+	if err != nil {
+		return Taken{}, err
+	}
+	return Taken{Rule: *rule}, nil
 }

@@ -20,23 +20,38 @@ type cookies struct {
 // scrub takes from a request what a client must not hand to the upstream, whatever the rule: copies of our headers,
 // also as trailers and under spellings that some upstreams fold into them; their nominations in Connection, by which
 // Caddy's reverse proxy would drop what we set (the lesson of Traefik's CVE-2024-45410); the override headers; and our
-// cookies, which it returns.
-func (g *Gate) scrub(r *http.Request, secure bool) cookies {
-	for name := range r.Header {
-		if isOwnHeader(name) {
+// cookies, which it notes in the exchange.
+func (g *Gate) scrub(x *exchange, secure bool) {
+	r := x.r
+	var nominated, cookies []string
+	for name, values := range r.Header { // once, and no further look at the map for what is not there
+		switch {
+		case name == "Cookie":
+			cookies = values
+		case name == "Connection":
+			nominated = values
+		case name != "" && name[0]|0x20 == 'x' && (isOwnHeader(name) || isOverride(name)):
 			delete(r.Header, name)
 		}
-	}
-	for _, name := range overrides {
-		delete(r.Header, name)
 	}
 	if r.Trailer != nil {
 		g.scrubTrailers(r)
 	}
-	if nominated := r.Header["Connection"]; len(nominated) > 0 {
+	if len(nominated) > 0 {
 		g.scrubConnection(r.Header, nominated)
 	}
-	return g.takeCookies(r.Header, secure)
+	if len(cookies) > 0 {
+		x.cookies = g.takeCookies(r.Header, cookies, secure, &x.cookie)
+	}
+}
+
+func isOverride(name string) bool {
+	for i := range overrides {
+		if overrides[i] == name {
+			return true
+		}
+	}
+	return false
 }
 
 // mustNotTrail reports whether a trailer would be mistaken for a header that no client may send, by an upstream that puts
@@ -124,22 +139,44 @@ func (g *Gate) isIdentityHeader(name string) bool {
 	return false
 }
 
-// takeCookies removes the gate's cookies from the Cookie headers and returns the first of each kind that has the exact
+// takeCookies removes the gate's cookies from the Cookie headers, which are these lines, and returns the first of each kind that has the exact
 // name for this origin. Names are removed whatever their case, since upstreams differ there, but only the exact one
 // counts: the `__Host-` prefix protects no other spelling.
-func (g *Gate) takeCookies(h http.Header, secure bool) (found cookies) {
-	lines := h["Cookie"]
-	changed := false
-	for i := range lines {
-		line, ours := lines[i], false
-		for rest := line; rest != ""; {
-			var pair string
-			pair, rest, _ = strings.Cut(rest, ";")
-			name, value, _ := strings.Cut(textproto.TrimString(pair), "=")
-			if !g.isOwnCookie(name) {
-				continue
+//
+// The header's values are never changed in place: other holders of it (the access log) keep what came in. A browser sends
+// one Cookie header; what is left of it goes into left.
+func (g *Gate) takeCookies(h http.Header, lines []string, secure bool, left *[1]string) (found cookies) {
+	rest := left[:0]
+	ours := false
+	for _, line := range lines {
+		line, some := g.takeFrom(line, secure, &found)
+		if ours = ours || some; line != "" {
+			rest = append(rest, line)
+		}
+	}
+	switch {
+	case !ours:
+	case len(rest) == 0:
+		delete(h, "Cookie")
+	default:
+		h["Cookie"] = rest
+	}
+	return found
+}
+
+// takeFrom returns a Cookie header's value without the gate's cookies, notes those that count, and reports whether there were
+// any.
+func (g *Gate) takeFrom(line string, secure bool, found *cookies) (rest string, ours bool) {
+	count, from, to := 0, 0, 0 // where the first one stands
+	for at := 0; at < len(line); {
+		end := len(line)
+		if length := strings.IndexByte(line[at:], ';'); length >= 0 {
+			end = at + length
+		}
+		if name, value := cut(line[at:end]); g.isOwnCookie(name) {
+			if count++; count == 1 {
+				from, to = at, end
 			}
-			ours = true
 			names := cookieNames(secure)
 			if name == names.grant && found.grant == "" {
 				found.grant = value
@@ -148,29 +185,56 @@ func (g *Gate) takeCookies(h http.Header, secure bool) (found cookies) {
 				found.ceremony = value
 			}
 		}
-		if ours {
-			lines, changed = g.withoutOwnCookies(lines, i), true
-		}
+		at = end + 1
 	}
-	if changed {
-		lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
-		if h["Cookie"] = lines; len(lines) == 0 {
-			delete(h, "Cookie")
+	switch count {
+	case 0:
+		return line, false
+	case 1: // between two others, or at an end
+		for from > 0 && isBetween(line[from-1]) {
+			from--
 		}
+		for to < len(line) && isBetween(line[to]) {
+			to++
+		}
+		if from == 0 || to == len(line) {
+			return line[:from] + line[to:], true
+		}
+		return line[:from] + "; " + line[to:], true
 	}
-	return found
+	return g.withoutOwnCookies(line), true
 }
 
-// withoutOwnCookies returns the lines with ours taken out of line i. The slice is copied: other holders of the header
-// (the access log) keep what came in.
-func (g *Gate) withoutOwnCookies(lines []string, i int) []string {
+func isBetween(c byte) bool { return c == ';' || isSpace(c) }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' }
+
+// cut returns name and value of a pair in a Cookie header, without the space around the pair. It is for names that are
+// short: [strings.Cut] takes longer.
+func cut(pair string) (name, value string) {
+	for pair != "" && isSpace(pair[0]) {
+		pair = pair[1:]
+	}
+	for pair != "" && isSpace(pair[len(pair)-1]) {
+		pair = pair[:len(pair)-1]
+	}
+	for i := range len(pair) {
+		if pair[i] == '=' {
+			return pair[:i], pair[i+1:]
+		}
+	}
+	return pair, ""
+}
+
+// withoutOwnCookies returns a Cookie header's value without any of ours.
+func (g *Gate) withoutOwnCookies(line string) string {
 	var b strings.Builder
-	b.Grow(len(lines[i]))
-	for rest := lines[i]; rest != ""; {
+	b.Grow(len(line))
+	for rest := line; rest != ""; {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, ";")
 		pair = textproto.TrimString(pair)
-		name, _, _ := strings.Cut(pair, "=")
+		name, _ := cut(pair)
 		if pair == "" || g.isOwnCookie(name) {
 			continue
 		}
@@ -179,9 +243,7 @@ func (g *Gate) withoutOwnCookies(lines []string, i int) []string {
 		}
 		b.WriteString(pair)
 	}
-	copied := append([]string(nil), lines...)
-	copied[i] = b.String()
-	return copied
+	return b.String()
 }
 
 // names of the gate's cookies on one kind of origin.
@@ -201,12 +263,18 @@ func cookieNames(secure bool) names {
 }
 
 func (g *Gate) isOwnCookie(name string) bool {
-	name = textproto.TrimString(name)
-	switch len(name) {
-	case len(secureNames.grant), len(secureNames.ceremony), len(localNames.grant), len(localNames.ceremony):
-	default:
-		return false
+	for name != "" && isSpace(name[len(name)-1]) {
+		name = name[:len(name)-1]
 	}
-	return strings.EqualFold(name, secureNames.grant) || strings.EqualFold(name, secureNames.ceremony) ||
-		g.hasLocal && (strings.EqualFold(name, localNames.grant) || strings.EqualFold(name, localNames.ceremony))
+	switch len(name) {
+	case len(secureNames.grant):
+		return strings.EqualFold(name, secureNames.grant)
+	case len(secureNames.ceremony):
+		return strings.EqualFold(name, secureNames.ceremony)
+	case len(localNames.grant):
+		return g.hasLocal && strings.EqualFold(name, localNames.grant)
+	case len(localNames.ceremony):
+		return g.hasLocal && strings.EqualFold(name, localNames.ceremony)
+	}
+	return false
 }

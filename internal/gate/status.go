@@ -48,8 +48,8 @@ func (g *Gate) status(x *exchange, b *Backend) {
 		answer.Level, answer.At, answer.Age, answer.ExpiresAt = decision.Proof.Level.String(), &at, &age, &expires
 		answer.Passkey = known.seen.short(decision.Proof.Passkey)
 	}
-	for _, p := range known.grant.Proofs() {
-		of := policy.Judge(policy.Demand{Level: p.Level, MaxAge: g.keep()}, &known.grant, &known.facts, now)
+	for _, p := range known.opened.proofs() {
+		of := policy.Judge(policy.Demand{Level: p.Level, MaxAge: g.keep()}, &known.opened.grant, &known.facts, now)
 		if of.Allow && of.Proof == p {
 			answer.Proofs = append(answer.Proofs, proofStatus{Level: p.Level.String(), At: p.Time(), Age: int64(now.Sub(p.Time()) / time.Second)})
 		}

@@ -14,7 +14,8 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// maxViews bounds how many users' views are held. At about 500 bytes each that is 50 MB at the most.
+// maxViews bounds how many users' views are held. At about 500 bytes each, and as much again where a grant was let pass, that is
+// 120 MB at the most.
 const maxViews = 100_000
 
 // view is what the gate knows of a user, as of readAt: enough to judge grants without asking the store.
@@ -24,6 +25,8 @@ type view struct {
 	live   []grant.PasskeyID
 	shorts []string // the short ids of live, in text
 	readAt time.Time
+
+	opened atomic.Pointer[opened] // the grant that was let pass last
 }
 
 // Views caches users' state for at most the revocation lag. A removed passkey or revoked grant is honoured for no longer
@@ -70,9 +73,15 @@ func (v *Views) count(source Source) {
 	}
 }
 
-// held returns a view that is younger than the lag, if there is one. It asks nobody.
+// peek returns a view that is younger than the lag, if there is one. It asks nobody, and is not counted.
+func (v *Views) peek(user string) *view {
+	now := v.now()
+	return v.cached(user, now.Add(-v.lag), now)
+}
+
+// held is peek, and counted.
 func (v *Views) held(user string) *view {
-	known := v.cached(user, v.now().Add(-v.lag))
+	known := v.peek(user)
 	if known != nil {
 		v.count(Cached)
 	}
@@ -91,9 +100,9 @@ func (v *Views) renew(ctx context.Context, user string) (*view, error) {
 }
 
 // cached returns the view held of a user, if it was read after floor and not in the future.
-func (v *Views) cached(user string, floor time.Time) *view {
+func (v *Views) cached(user string, floor, now time.Time) *view {
 	known, ok := v.cache.Get(user)
-	if !ok || !known.readAt.After(floor) || known.readAt.After(v.now()) {
+	if !ok || !known.readAt.After(floor) || known.readAt.After(now) {
 		return nil
 	}
 	return known
@@ -129,7 +138,7 @@ func (v *Views) share(ctx context.Context, user string, floor time.Time) (known 
 	for range 3 { // one under way, the next, and one for bad luck
 		flew := new(bool)
 		flight := v.flights.DoChan(user, func() (any, error) {
-			if known := v.cached(user, floor); known != nil {
+			if known := v.cached(user, floor, v.now()); known != nil {
 				return known, nil // the flight before this one has just ended
 			}
 			*flew = true
