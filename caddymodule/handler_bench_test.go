@@ -190,14 +190,14 @@ func BenchmarkHandlerFirst(b *testing.B) {
 // BenchmarkRules is how the cost grows with the number of rules.
 func BenchmarkRules(b *testing.B) {
 	for _, rules := range []int{1, 10, 100, 1000} {
-		b.Run(fmt.Sprintf("rules=%d", rules), func(b *testing.B) { newHot(b, rules, 3).bench(b) })
+		b.Run(fmt.Sprintf("N=%d", rules), func(b *testing.B) { newHot(b, rules, 3).bench(b) })
 	}
 }
 
 // BenchmarkCookies is how it grows with the number of other cookies.
 func BenchmarkCookies(b *testing.B) {
 	for _, cookies := range []int{0, 3, 10, 30, 100} {
-		b.Run(fmt.Sprintf("cookies=%d", cookies), func(b *testing.B) { newHot(b, 10, cookies).bench(b) })
+		b.Run(fmt.Sprintf("N=%d", cookies), func(b *testing.B) { newHot(b, 10, cookies).bench(b) })
 	}
 }
 
