@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/stepgate/stepgate/caddymodule"
+	"github.com/stepgate/stepgate/internal/authtest"
 )
 
 // The commands of administrators.
@@ -217,7 +218,10 @@ func TestDeletionInTheGateway(t *testing.T) {
 	if err := g.reload(options("events {\n on stepgate_user_erased stepgate_test\n}", "revocation_lag 1m"), site("", proxy)); err != nil {
 		t.Fatal(err)
 	}
-	alice := g.enrolled("alice")
+	alice := g.browser("alice")
+	alice.key = authtest.New(authtest.Config{Counts: true}) // so that each use is written
+	alice.register()
+	alice.stepUp("/")
 	alice.want("/", 200, "")
 	var seen struct{ Tag string }
 	if err := json.Unmarshal(administer(t, "GET", "/stepgate/users/alice").Body.Bytes(), &seen); err != nil || seen.Tag == "" {

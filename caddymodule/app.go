@@ -368,7 +368,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 		return nil, err
 	}
 	config := a.service
-	config.Store = watchedStore{opened.Store, metrics}
+	config.Store, config.Recall = watchedStore{opened.Store, metrics}, a.lag > 0
 	if opened.Clock != nil && !a.store.Shared() {
 		a.clock.Store(opened.Clock)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // storeOperations are the methods of [ceremony.Store], as metrics and spans name them.
-var storeOperations = []string{"begin", "consume", "account", "use", "register", "rename", "remove", "change_user", "register_invited", "invite", "erase"}
+var storeOperations = []string{"begin", "issue", "consume", "account", "use", "register", "rename", "remove", "change_user", "register_invited", "invite", "erase"}
 
 // watchedStore counts and times every call of a store, whichever it is, and makes a span of it where the request is traced.
 type watchedStore struct {
@@ -51,6 +51,13 @@ func (s watchedStore) Begin(ctx context.Context, c passkey.Challenge) (passkey.A
 	account, err := s.Store.Begin(ctx, c)
 	ended(err)
 	return account, err
+}
+
+func (s watchedStore) Issue(ctx context.Context, c passkey.Challenge) error {
+	ctx, ended := s.watch(ctx, "issue")
+	err := s.Store.Issue(ctx, c)
+	ended(err)
+	return err
 }
 
 func (s watchedStore) Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error) {

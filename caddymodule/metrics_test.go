@@ -308,6 +308,8 @@ func (unavailable) Begin(context.Context, passkey.Challenge) (passkey.Account, e
 	return passkey.Account{}, passkey.StoreUnavailable
 }
 
+func (unavailable) Issue(context.Context, passkey.Challenge) error { return passkey.StoreUnavailable }
+
 func (unavailable) Consume(context.Context, passkey.Claim, time.Time) (passkey.Challenge, passkey.Account, error) {
 	return passkey.Challenge{}, passkey.Account{}, passkey.StoreUnavailable
 }

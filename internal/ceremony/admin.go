@@ -141,7 +141,7 @@ func (s *Service) removeFirst(ctx context.Context, account *passkey.Account) (pa
 // kept of them. From then on they were never seen, and whoever the first factor calls by this name may register a first passkey
 // again: the gate keeps no memory of whom to refuse that (docs/rules.md, rule 10, ends here).
 //
-// With a tag ([passkey.Account.Tag]) nothing is done to a user who was changed, invited, or seen with a passkey since; "" takes
+// With a tag ([passkey.Account.Tag]) nothing is done to a user who was changed, invited, or seen with a passkey ([Lately] apart) since; "" takes
 // them as they are.
 //
 // Refusals: [passkey.UserUnknown], [passkey.Conflict] when the user registered meanwhile or has another tag, which may be after

@@ -28,7 +28,7 @@ type Purpose struct {
 
 // Proof is what a successful authentication proved.
 type Proof struct {
-	Passkey passkey.Passkey // as it is after the ceremony
+	Passkey passkey.Passkey // as its record is after the ceremony
 	Level   passkey.Level   // read from this assertion's flags, within what the record allows
 	At      time.Time       // when it was verified
 	Epoch   passkey.Epoch   // the user's epoch when it was verified

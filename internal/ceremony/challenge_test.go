@@ -281,6 +281,7 @@ func TestStoreUnavailable(t *testing.T) {
 	p := w.enrol(ada, a)
 	second := w.enrolAnother(ada, a, key())
 	before := w.account(ada.User)
+	w.clock.Advance(ceremony.Lately) // else the use would not be written
 
 	f.begin = down
 	_, err := w.Start(t.Context(), ada, stepUp)

@@ -75,6 +75,12 @@ type Config struct {
 	// passkeys have no single counter. The default refuses every passkey whose count did not rise.
 	CounterWarn bool
 
+	// Recall lets the start of a step-up offer what the last one from the same browser found less than a minute before
+	// ([Lately]), instead of reading it again. Who did that has a passkey at hand that is offered; what else another gateway
+	// registered or removed meanwhile shows a minute later, and which passkey is good is decided when the step-up is
+	// finished. The default reads at every start.
+	Recall bool
+
 	// Store keeps users, passkeys and challenges of this relying party. Required.
 	Store Store
 
@@ -82,10 +88,11 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Service runs the ceremonies of one relying party. It is safe for concurrent use and holds no state between calls
-// but its configuration: what lives longer is in the [Store].
+// Service runs the ceremonies of one relying party. It is safe for concurrent use. What lives longer than a call is in the
+// [Store]; besides, a Service remembers the step-ups of the last minute, and decides nothing on that which a Store decides.
 type Service struct {
 	config  Config
+	recent  *recent
 	library *webauthn.WebAuthn // never changed after New: it is shared by all requests
 	random  io.Reader
 }
@@ -98,7 +105,8 @@ func New(config Config) (*Service, error) {
 	if len(config.Origins) == 0 {
 		return nil, errors.New("ceremony: no origins")
 	}
-	config.Store = whole{config.Store}
+	recent := newRecent()
+	config.Store = changing{whole{config.Store}, recent}
 	config.Origins = slices.Clone(config.Origins)
 	for i, origin := range config.Origins {
 		if err := checkOrigin(origin); err != nil {
@@ -159,7 +167,7 @@ func New(config Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ceremony: configuring go-webauthn: %w", err)
 	}
-	return &Service{config: config, library: library, random: rand.Reader}, nil
+	return &Service{config: config, recent: recent, library: library, random: rand.Reader}, nil
 }
 
 // checkOrigin refuses an origin that no browser would send in these very bytes.

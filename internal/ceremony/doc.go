@@ -12,7 +12,8 @@
 //  1. parse: strictly, without touching the store. A reply that does not parse leaves the challenge alone;
 //  2. consume: one atomic step that succeeds once, and only for the user, kind, browser and time it was made for;
 //  3. verify: our own checks first, each with a refusal of its own, then go-webauthn's as the last word;
-//  4. write: what the ceremony changes, in one transaction;
+//  4. write: what the ceremony changes, in one transaction. A step-up that changes nothing but by how many seconds the
+//     passkey was last used writes nothing, see [Service.Finish];
 //  5. and only then succeed.
 //
 // A reply that parses and then fails has used up its challenge. Nothing is written before the signature verifies, and

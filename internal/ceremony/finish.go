@@ -13,7 +13,9 @@ import (
 )
 
 // Finish verifies the reply to an authentication: credential is the JSON text of PublicKeyCredential.toJSON(). It makes
-// two calls of the store, one to consume the challenge and one to record the use of the passkey.
+// two calls of the store, one to consume the challenge and one to record the use of the passkey. A step-up makes only the
+// first where the record would say nothing new: the passkey keeps no sign count and was used on that origin less than
+// [Lately] before. That it is still there was read after the call began.
 //
 // Refusals that leave the challenge alone: [passkey.BodyTooLarge], [passkey.BodyMalformed], and those of
 // [passkey.Challenge.Check]. Everything else has used it up: [passkey.CeremonyMismatch], [passkey.SessionMismatch],
@@ -47,7 +49,7 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 	if err != nil {
 		return Proof{}, none, err
 	}
-	now := s.config.Now()
+	now, mark := s.config.Now(), s.recent.mark()
 	record, account, err := s.consume(ctx, party, passkey.Authentication, reply.challenge, now)
 	if err != nil {
 		return Proof{}, none, err
@@ -65,12 +67,17 @@ func (s *Service) authenticate(ctx context.Context, party Party, purpose Purpose
 		proof, err = s.use(ctx, record, used, level, reply, now)
 	}
 	if err != nil {
+		s.recent.doubt(party.User)
 		if named, owned := account.Passkey(reply.credential); owned {
 			err = &Failed{Passkey: named.ShortID(), Err: err}
 		}
 		return Proof{}, none, err
 	}
 	proof.Epoch = account.User.Epoch
+	if record.Action == passkey.StepUp && !proof.Learned {
+		last := stepUp{browser: party.Browser, passkey: proof.Passkey.ID, ceremony: record.ID, account: account, at: now}
+		s.recent.add(party.User, last, mark)
+	}
 	return proof, account, nil
 }
 
@@ -90,7 +97,7 @@ func (s *Service) verifyAssertion(a assertion, record passkey.Challenge, account
 	switch {
 	case !owned: // steps 5 and 6
 		return passkey.Passkey{}, 0, passkey.PasskeyUnknown
-	case p.LastCeremony == record.ID: // the store gave out a challenge twice: it must never, and this is where it would count
+	case p.LastCeremony == record.ID, s.recent.of(record.User).ceremony == record.ID: // the store gave out a challenge twice: it must never, and this is where it would count
 		return passkey.Passkey{}, 0, passkey.ChallengeUsed
 	case !p.BackupUnknown && p.BackupEligible != a.flags.HasBackupEligible(): // step 19
 		return passkey.Passkey{}, 0, passkey.BackupFlagsInconsistent
@@ -129,6 +136,9 @@ func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.P
 		ID: p.ID, Ceremony: record.ID, SignCount: a.signCount, BackedUp: a.flags.HasBackupState(), At: now, On: record.Origin, AllowReset: regress,
 		LearnBackup: p.BackupUnknown, BackupEligible: p.BackupUnknown && a.flags.HasBackupEligible(),
 	}
+	if record.Action == passkey.StepUp && saysNothingNew(p, use) {
+		return Proof{Passkey: p, Level: level, At: now}, nil
+	}
 	err := s.config.Store.Use(ctx, record.User, use)
 	if lenient && !regress && errors.Is(err, passkey.CounterRegressed) { // another assertion came between
 		regress, use.AllowReset = true, true
@@ -143,4 +153,14 @@ func (s *Service) use(ctx context.Context, record passkey.Challenge, p passkey.P
 		p.BackupUnknown, p.BackupEligible = false, use.BackupEligible
 	}
 	return Proof{Passkey: p, Level: level, At: now, Regress: regress, Learned: use.LearnBackup}, nil
+}
+
+// saysNothingNew reports whether a use would change nothing of a passkey's record but when it was last used, by less than
+// [Lately], and in which ceremony. Where a sign count is kept, each use is written: it is what tells a clone.
+//
+// Writing would also find out that the passkey was removed since the account was read. It was there after the reply was
+// sent, so this is a step-up that came before the removal; what it earns is judged on the passkeys that are there, as
+// every grant is. What changes passkeys is always written.
+func saysNothingNew(p passkey.Passkey, use passkey.Use) bool {
+	return p.SignCount == 0 && use.SignCount == 0 && !use.LearnBackup && use.BackedUp == p.BackedUp && use.On == p.LastUsedOn && lately(p.LastUsedAt, use.At)
 }

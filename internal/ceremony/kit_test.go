@@ -196,6 +196,7 @@ func seeded(config authtest.Config, seed string) *authtest.Authenticator {
 type faulty struct {
 	ceremony.Store
 	begin    func() error
+	issue    func() error
 	consume  func() error
 	account  func() error
 	use      func(passkey.Use) error
@@ -219,6 +220,13 @@ func (f *faulty) Begin(ctx context.Context, c passkey.Challenge) (passkey.Accoun
 		return passkey.Account{}, err
 	}
 	return f.Store.Begin(ctx, c)
+}
+
+func (f *faulty) Issue(ctx context.Context, c passkey.Challenge) error {
+	if err := told(f.issue); err != nil {
+		return err
+	}
+	return f.Store.Issue(ctx, c)
 }
 
 func (f *faulty) Consume(ctx context.Context, c passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error) {

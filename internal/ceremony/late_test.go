@@ -25,13 +25,29 @@ func (s *late) Begin(ctx context.Context, c passkey.Challenge) (passkey.Account,
 	return s.Store.Begin(ctx, c)
 }
 
+func (s *late) Issue(ctx context.Context, c passkey.Challenge) error {
+	s.begun = append(s.begun, c)
+	if len(s.begun) <= s.unsure {
+		return fmt.Errorf("no answer: %w: %w", passkey.StoreUnavailable, ceremony.ErrUnsure)
+	}
+	return s.Store.Issue(ctx, c)
+}
+
 // A challenge whose write got no answer is given up for another one, a few times.
 func TestUnsureBeginning(t *testing.T) {
+	t.Run("read", func(t *testing.T) { testUnsureBeginning(t, false) })
+	t.Run("recalled", func(t *testing.T) { testUnsureBeginning(t, true) })
+}
+
+func testUnsureBeginning(t *testing.T, recalled bool) {
 	for unsure, want := range []error{nil, nil, nil, passkey.StoreUnavailable} {
 		var store *late
-		w := newWorld(t, func(c *ceremony.Config) { store = &late{Store: c.Store}; c.Store = store })
+		w := newWorld(t, func(c *ceremony.Config) { store = &late{Store: c.Store}; c.Store, c.Recall = store, true })
 		a := key()
 		w.enrol(ada, a)
+		if recalled { // then the use below is not written either
+			must(w.authenticate(ada, stepUp, a))(t)
+		}
 		store.begun, store.unsure = nil, unsure
 		options, err := w.Start(t.Context(), ada, stepUp)
 		if !errors.Is(err, want) {
@@ -54,6 +70,9 @@ func TestUnsureBeginning(t *testing.T) {
 		for _, c := range store.begun {
 			must(store.Store.Begin(t.Context(), c))(t)
 		}
+		_, err = w.finish(ada, stepUp, reply)
+		refused(t, err, passkey.ChallengeUsed)
+		must(store.Store.Begin(t.Context(), store.begun[len(store.begun)-1]))(t)
 		_, err = w.finish(ada, stepUp, reply)
 		refused(t, err, passkey.ChallengeUsed)
 	}

@@ -1,6 +1,7 @@
 package ceremony
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,7 @@ func (p Purpose) check() error {
 }
 
 // Start begins an authentication for a purpose and returns the options for navigator.credentials.get(). It makes one
-// call of the store. The options offer the passkeys that can serve the purpose and no others.
+// call of the store, which reads nothing where [Config.Recall] allows that. The options offer the passkeys that can serve the purpose and no others.
 //
 // Refusals: [passkey.NoPasskey], [passkey.LevelUnreachable], [passkey.PasskeyUnknown] for a Remove whose target is not
 // the user's, [passkey.LastPasskey] for one whose target is their only one and has to be kept, [passkey.RecoveryOff],
@@ -64,6 +65,15 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 		return nil, passkey.RecoveryOff
 	}
 	record := passkey.Challenge{Action: purpose.Action, Target: purpose.Target, Level: purpose.level()}
+	if account, suitable := s.recalled(party, purpose); suitable != nil {
+		challenge, _, err := s.issue(ctx, party, record, func(ctx context.Context, c passkey.Challenge) (passkey.Account, error) {
+			return account, s.config.Store.Issue(ctx, c)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return s.requestOptions(party, account.User, purpose, challenge, suitable)
+	}
 	challenge, account, err := s.begin(ctx, party, record)
 	if err != nil {
 		return nil, err
@@ -71,13 +81,36 @@ func (s *Service) start(ctx context.Context, party Party, purpose Purpose) (Opti
 	if err := s.checkTarget(account, purpose); err != nil {
 		return nil, err
 	}
-	suitable := slices.DeleteFunc(slices.Clone(account.Passkeys), func(p passkey.Passkey) bool {
-		return s.Reach(p) < s.neededLevel(account, purpose)
-	})
+	suitable := s.suitable(account, purpose)
 	if len(suitable) == 0 {
 		return nil, passkey.LevelUnreachable
 	}
 	return s.requestOptions(party, account.User, purpose, challenge, suitable)
+}
+
+// suitable returns the passkeys that can serve a purpose.
+func (s *Service) suitable(account passkey.Account, purpose Purpose) []passkey.Passkey {
+	return slices.DeleteFunc(slices.Clone(account.Passkeys), func(p passkey.Passkey) bool {
+		return s.Reach(p) < s.neededLevel(account, purpose)
+	})
+}
+
+// recalled returns the account that this browser's last step-up found, and which of its passkeys can serve the purpose; nil
+// where the account has to be read. The passkey that was used then must be among them: so nobody is told that they have none,
+// or offered none that they have at hand, because of what another gateway did meanwhile.
+func (s *Service) recalled(party Party, purpose Purpose) (passkey.Account, []passkey.Passkey) {
+	if !s.config.Recall || purpose.Action != passkey.StepUp {
+		return passkey.Account{}, nil
+	}
+	last := s.recent.of(party.User)
+	if last.browser != party.Browser || !lately(last.at, s.config.Now()) {
+		return passkey.Account{}, nil
+	}
+	suitable := s.suitable(last.account, purpose)
+	if !slices.ContainsFunc(suitable, func(p passkey.Passkey) bool { return bytes.Equal(p.ID, last.passkey) }) {
+		return passkey.Account{}, nil
+	}
+	return last.account, suitable
 }
 
 // neededLevel returns the level that a passkey must reach for a purpose, now that the account is known: for an Add or
@@ -116,9 +149,14 @@ func (s *Service) checkTarget(account passkey.Account, purpose Purpose) error {
 // beginnings is how many challenges are made for one ceremony when answers of the store are lost.
 const beginnings = 3
 
-// begin makes a challenge, stores its record and returns the account as it was at that moment. A challenge that may be
-// written later than it seems is given up for another one: nobody has seen it, so it is of no use to anybody.
+// begin makes a challenge, stores its record and returns the account as it was at that moment.
 func (s *Service) begin(ctx context.Context, party Party, record passkey.Challenge) ([]byte, passkey.Account, error) {
+	return s.issue(ctx, party, record, s.config.Store.Begin)
+}
+
+// issue is begin with a way to store the record. A challenge that may be written later than it seems is given up for another
+// one: nobody has seen it, so it is of no use to anybody.
+func (s *Service) issue(ctx context.Context, party Party, record passkey.Challenge, store func(context.Context, passkey.Challenge) (passkey.Account, error)) ([]byte, passkey.Account, error) {
 	record.RPID = s.config.RPID
 	record.User = party.User
 	record.Origin = party.Origin
@@ -131,7 +169,7 @@ func (s *Service) begin(ctx context.Context, party Party, record passkey.Challen
 			return nil, passkey.Account{}, err
 		}
 		record.ID = passkey.ChallengeID(challenge)
-		account, err := s.config.Store.Begin(ctx, record)
+		account, err := store(ctx, record)
 		if err == nil {
 			return challenge, account, nil
 		}

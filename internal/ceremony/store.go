@@ -8,7 +8,7 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// ErrUnsure is wrapped by an error of [Store].Begin after which the challenge may still be written, however late.
+// ErrUnsure is wrapped by an error of [Store].Begin and Issue after which the challenge may still be written, however late.
 var ErrUnsure = errors.New("the challenge may be written yet")
 
 // Store keeps users, passkeys and challenges of one relying party. It must be safe for concurrent use by many
@@ -23,10 +23,16 @@ type Store interface {
 	// another one, because a write that comes after this one was consumed would make it work a second time.
 	Begin(ctx context.Context, c passkey.Challenge) (passkey.Account, error)
 
+	// Issue stores the challenge as Begin does, with the same errors, and reads nothing: the caller knows that the user has
+	// passkeys.
+	Issue(ctx context.Context, c passkey.Challenge) error
+
 	// Consume deletes the challenge atomically if [passkey.Challenge.Check] passes for the stored record, and reads the
 	// account of the claim's user, strongly consistently. Of any number of concurrent calls with one claim exactly one
 	// succeeds. When the check fails, the record stays and the check's error is returned. When the account can't be
-	// read after the challenge was consumed, the error is returned and the challenge stays consumed.
+	// read after the challenge was consumed, the error is returned and the challenge stays consumed. Every passkey in the
+	// account was there after Consume was called: one whose removal was acknowledged before is not in it. Where a use is not
+	// written ([Service.Finish]), this is what refuses a removed passkey.
 	Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error)
 
 	// Account reads a user with all passkeys, strongly consistently. A user never seen has Version 0 and no error.

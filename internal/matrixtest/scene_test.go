@@ -69,7 +69,7 @@ func newScene(t *testing.T, in place, rpID string) *scene {
 	}
 	s.store, s.direct = open(t, in.tables, s.proxy.URL).For(rpID), in.past.For(rpID)
 	var err error
-	s.service, err = ceremony.New(ceremony.Config{RPID: rpID, Origins: []string{s.origin()}, Store: s.store, Now: s.clock.Now})
+	s.service, err = ceremony.New(ceremony.Config{RPID: rpID, Origins: []string{s.origin()}, Store: s.store, Now: s.clock.Now, Recall: true})
 	must(t, err)
 	sealers, err := grant.ParseKeys(grant.NewKey())
 	must(t, err)

@@ -7,7 +7,7 @@ import (
 )
 
 // Tag names the state that an account is in. Whatever is written about the user gives another one: a passkey that is
-// registered, renamed, removed or used, ended grants, other recovery codes, an invitation. Who is erased and comes back under the
+// registered, renamed, removed or used (which is written once a minute), ended grants, other recovery codes, an invitation. Who is erased and comes back under the
 // same name has another one too, because handles are random. It is for telling whether somebody is still as they were when they
 // were looked at, and no secret.
 func (a Account) Tag() string {

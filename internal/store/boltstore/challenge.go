@@ -33,6 +33,15 @@ func (s *Store) Begin(ctx context.Context, c passkey.Challenge) (passkey.Account
 	return account, nil
 }
 
+// Issue implements [ceremony.Store].
+func (s *Store) Issue(ctx context.Context, c passkey.Challenge) error {
+	const doing = "storing challenge"
+	if c.RPID != s.rpID {
+		return fmt.Errorf("%s: %w: it is another relying party's", doing, passkey.Internal)
+	}
+	return s.update(ctx, doing, func(t tx) error { return t.putChallenge(c) })
+}
+
 // Consume implements [ceremony.Store].
 func (s *Store) Consume(ctx context.Context, claim passkey.Claim, now time.Time) (passkey.Challenge, passkey.Account, error) {
 	const doing = "consuming challenge"

@@ -38,6 +38,21 @@ func (s *Store) Begin(ctx context.Context, c passkey.Challenge) (account passkey
 	return account, nil
 }
 
+// Issue implements [ceremony.Store].
+func (s *Store) Issue(ctx context.Context, c passkey.Challenge) error {
+	const doing = "storing challenge"
+	if c.RPID != s.rpID {
+		return fmt.Errorf("%s: %w: it is another relying party's", doing, passkey.Internal)
+	}
+	return s.within(ctx, doing, c.User, func(ctx context.Context) error {
+		err := s.putChallenge(ctx, c)
+		if off := s.db.clock.err(); off != nil {
+			return off
+		}
+		return err
+	})
+}
+
 // alongside reads the account while write runs. The write's error counts. It waits for both: giving up the read would
 // cost its connection.
 func (s *Store) alongside(ctx context.Context, user string, write func(context.Context) error) (passkey.Account, error) {

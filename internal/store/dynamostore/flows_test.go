@@ -83,7 +83,7 @@ func TestFlows(t *testing.T) {
 	proxy.Inject(faulttest.Fault{Kind: faulttest.Delay, Delay: 250 * time.Millisecond})
 	store := tables.open(dynamostore.Options{Endpoint: proxy.URL, Observe: m.observe}).For(rpID)
 	const origin = "https://example.com"
-	service, err := ceremony.New(ceremony.Config{RPID: rpID, RPName: "Example operations", Origins: []string{origin}, Store: store})
+	service, err := ceremony.New(ceremony.Config{RPID: rpID, RPName: "Example operations", Origins: []string{origin}, Store: store, Recall: true})
 	must(t, err)
 	ada := ceremony.Party{User: "ada.lovelace@example.com", Origin: origin, Browser: passkey.DigestOf("browser"), Session: passkey.DigestOf("session")}
 	laptop, phone := authtest.New(authtest.Config{}), authtest.New(authtest.Config{Synced: true, Transports: []string{"internal", "hybrid"}})
@@ -141,6 +141,9 @@ func TestFlows(t *testing.T) {
 	flow("step-up: start", func() { options = have(service.Start(ctx, ada, stepUp)) })
 	reply = have(laptop.Authenticate(options, origin))
 	flow("step-up: finish", func() { _, err := service.Finish(ctx, ada, stepUp, reply); must(t, err) })
+	flow("step-up within a minute of the last, same gateway and browser: start", func() { options = have(service.Start(ctx, ada, stepUp)) })
+	reply = have(laptop.Authenticate(options, origin))
+	flow("step-up within a minute of the last, no sign count: finish", func() { _, err := service.Finish(ctx, ada, stepUp, reply); must(t, err) })
 	flow("protected request, view older than `revocation_lag`", func() { _, err := service.Account(ctx, ada.User); must(t, err) })
 	add := ceremony.Purpose{Action: passkey.Add}
 	reply = have(laptop.Authenticate(have(service.Start(ctx, ada, add)), origin))

@@ -93,6 +93,10 @@ func TestPolicyIsWhatGatewaysCall(t *testing.T) {
 			_, err = store.Begin(t.Context(), newChallenge("ada", "one"))
 			refused(t, "again", err, passkey.StoreUnavailable)
 		}},
+		{"Issue", func() {
+			must(t, store.Issue(t.Context(), newChallenge("ada", "issued")))
+			refused(t, "again", store.Issue(t.Context(), newChallenge("ada", "issued")), passkey.StoreUnavailable)
+		}},
 		{"Consume", func() {
 			claim := claimOf(newChallenge("ada", "one"))
 			other := claim

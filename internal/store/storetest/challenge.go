@@ -2,6 +2,9 @@ package storetest
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,6 +130,62 @@ func testConsumeOnce(t *testing.T, s ceremony.Store) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: concurrent consumers (-want +got):\n%s", action, diff)
 		}
+	}
+}
+
+// "Issue stores the challenge as Begin does, with the same errors."
+func testIssue(t *testing.T, s ceremony.Store) {
+	account := enroll(t, s, "ada", newPasskey("laptop"))
+	c := newChallenge("ada", "issued", passkey.StepUp)
+	accepted(t, "Issue", s.Issue(t.Context(), c))
+	again := c
+	again.Origin, again.Expires = "https://evil.example", c.Expires.Add(time.Hour)
+	refused(t, "Issue with an id that is stored", s.Issue(t.Context(), again), passkey.StoreUnavailable)
+	_, err := s.Begin(t.Context(), again)
+	refused(t, "Begin with an id that is stored", err, passkey.StoreUnavailable)
+	got, read, err := s.Consume(t.Context(), claimOf(c), now)
+	accepted(t, "Consume", err)
+	same(t, "consumed challenge", got, c)
+	same(t, "account read by Consume", read, account)
+	_, _, err = s.Consume(t.Context(), claimOf(c), now)
+	refused(t, "consuming again", err, passkey.ChallengeUsed)
+	stored(t, s, account)
+
+	c.RPID = OtherRPID
+	refused(t, "Issue for another relying party", s.Issue(t.Context(), c), passkey.Internal)
+}
+
+// "Every passkey in the account was there after Consume was called: one whose removal was acknowledged before is not in it",
+// however many are consumed while it is removed.
+func testConsumeAfterRemoval(t *testing.T, s ceremony.Store) {
+	const n = 32
+	p := newPasskey("laptop")
+	account := enroll(t, s, "ada", p)
+	next, err := account.User.Removing(p.ID)
+	accepted(t, "Removing", err)
+	for i := range n {
+		issue(t, s, newChallenge("ada", fmt.Sprint("race ", i), passkey.StepUp))
+	}
+	acknowledged, removed := new(atomic.Bool), make(chan struct{})
+	got := race(n+1, func(i int) error {
+		if i == n {
+			defer close(removed)
+			err := s.Remove(context.Background(), next, p.ID)
+			acknowledged.Store(err == nil)
+			return err
+		}
+		if i%4 == 0 {
+			<-removed
+		}
+		gone := acknowledged.Load()
+		_, account, err := s.Consume(context.Background(), claimOf(newChallenge("ada", fmt.Sprint("race ", i), passkey.StepUp)), now)
+		if _, there := account.Passkey(p.ID); there && gone {
+			return errors.New("read a passkey whose removal was acknowledged before")
+		}
+		return err
+	})
+	if diff := cmp.Diff(map[string]int{"accepted": n + 1}, got); diff != "" {
+		t.Errorf("consuming while removing (-want +got):\n%s", diff)
 	}
 }
 

@@ -193,6 +193,7 @@ func methods(s ceremony.Store, account passkey.Account, unused passkey.Challenge
 			return s.RegisterInvited(ctx, added, fresh, newInvitation("never").ID)
 		},
 		"Begin":      func(ctx context.Context) error { _, err := s.Begin(ctx, unused); return err },
+		"Issue":      func(ctx context.Context) error { return s.Issue(ctx, unused) },
 		"Consume":    func(ctx context.Context) error { _, _, err := s.Consume(ctx, claimOf(issued), now); return err },
 		"Account":    func(ctx context.Context) error { _, err := s.Account(ctx, user.Name); return err },
 		"Use":        func(ctx context.Context) error { return s.Use(ctx, user.Name, newUse(p, "never", p.SignCount+1)) },

@@ -49,6 +49,7 @@ func testMistakes(t *testing.T, s ceremony.Store) {
 		"a passkey of the year 10000":       another(func(p *passkey.Passkey) { p.CreatedAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }),
 		"a format that is not UTF-8":        another(func(p *passkey.Passkey) { p.AttestationFormat = "\xff" }),
 		"another relying party's challenge": challenge(func(c *passkey.Challenge) { c.RPID = "other.example" }),
+		"issuing another one's challenge":   s.Issue(ctx, passkey.Challenge{ID: passkey.ChallengeID([]byte("one")), RPID: "other.example", User: "ada", Action: passkey.StepUp, Expires: now}),
 		"a challenge for nothing":           challenge(func(c *passkey.Challenge) { c.Action = "" }),
 		"a challenge of no known level":     challenge(func(c *passkey.Challenge) { c.Level = 9 }),
 		"a challenge that never expires":    challenge(func(c *passkey.Challenge) { c.Expires = time.Time{} }),

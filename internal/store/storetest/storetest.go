@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T) ceremony.Store) {
 		"challenge/one winner":    testConsumeOnce,
 		"challenge/no passkeys":   testBeginWithoutPasskeys,
 		"challenge/repeated":      testRepeatedChallenge,
+		"challenge/issued":        testIssue,
+		"challenge/removal":       testConsumeAfterRemoval,
 		"account/never seen":      testNeverSeen,
 		"account/complete":        testAccountComplete,
 		"account/hostile names":   testHostileNames,
