@@ -89,6 +89,33 @@ func readPath(escaped string) reading {
 	return result
 }
 
+// isPlain reports whether a decoded path is all letters, digits, `-`, `_`, `~`, and dots inside segments, none of which is empty:
+// it is its own escaped form, clear, and in no other Unicode form. Most paths are, and this takes one look at each byte.
+func isPlain(path string) bool {
+	if path == "" || path[0] != '/' {
+		return false
+	}
+	last := byte('/')
+	for i := 1; i < len(path); i++ {
+		c := path[i]
+		switch {
+		case plainBytes[c]:
+		case c == '/' && last != '/' && last != '.':
+		default:
+			return false
+		}
+		last = c
+	}
+	return last != '.'
+}
+
+var plainBytes = func() (plain [256]bool) {
+	for c := range plain {
+		plain[c] = strings.IndexByte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_~.", byte(c)) >= 0 // #nosec G115 -- below 256
+	}
+	return plain
+}()
+
 // folded returns what a decoded path becomes where its letters give way to their compatibility forms (Unicode NFKC): full-width
 // dots and slashes, long s and ligatures to their plain ones; and how that reads. An upstream that normalises names before it
 // routes, or keeps them in a file system that does, takes the one path for the other. ok is false where the two are the same.

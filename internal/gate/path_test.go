@@ -34,6 +34,10 @@ func TestReadPath(t *testing.T) {
 			if got := readPath(path); got != want {
 				t.Errorf("%q: got %d, want %d", path, got, want)
 			}
+			unescaped := strings.Trim(path, "abcdefghijklmnopqrstuvwxyz0123456789-_~./") == ""
+			if got := isPlain(path); got != (want == clear && unescaped) {
+				t.Errorf("%q: plain: %v", path, got)
+			}
 		}
 	}
 }
@@ -93,6 +97,11 @@ func FuzzReadPath(f *testing.F) {
 		how := readPath(escaped)
 		if want := secondReading(escaped); how != want {
 			t.Fatalf("%q: got %d, want %d", escaped, how, want)
+		}
+		if isPlain(escaped) {
+			if again := (&url.URL{Path: escaped}).EscapedPath(); how != clear || again != escaped {
+				t.Fatalf("%q is plain, reads as %d, and goes out as %q", escaped, how, again)
+			}
 		}
 		if how != clear {
 			return

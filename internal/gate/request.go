@@ -29,6 +29,9 @@ func checkRequest(r *http.Request, original *url.URL) (reading, passkey.Refusal)
 // readURL judges a path both as it goes out and as it came in. They differ where the client left a character unescaped that
 // has to be, `/a"%2Fb`: net/url then escapes the decoded path anew, and the encoded slash goes out as any other.
 func readURL(u *url.URL) reading {
+	if u.RawPath == "" && isPlain(u.Path) {
+		return clear
+	}
 	escaped := u.EscapedPath()
 	how := readPath(escaped)
 	if u.RawPath != "" && u.RawPath != escaped {

@@ -99,9 +99,10 @@ func (v *Views) renew(ctx context.Context, user string) (*view, error) {
 	return v.refresh(ctx, user, v.now().Add(-1))
 }
 
-// cached returns the view held of a user, if it was read after floor and not in the future.
+// cached returns the view held of a user, if it was read after floor and not in the future. It does not count as a use: a view
+// is read anew once per lag as long as its user comes, so the oldest ones are of those who have gone.
 func (v *Views) cached(user string, floor, now time.Time) *view {
-	known, ok := v.cache.Get(user)
+	known, ok := v.cache.Peek(user)
 	if !ok || !known.readAt.After(floor) || known.readAt.After(now) {
 		return nil
 	}
