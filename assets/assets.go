@@ -24,6 +24,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"sync"
 )
 
 // ContentSecurityPolicy is the policy that every page of this package is written for.
@@ -47,16 +48,17 @@ var contentTypes = map[string]string{
 	".svg": "image/svg+xml",
 }
 
-// hashed maps stepgate.js to stepgate.0123456789abcdef.js; served maps the latter to its content. Both are filled once
-// and only read after that.
-var hashed, served = load()
-
-func load() (map[string]string, map[string]File) {
+// load returns two maps that are filled once and only read after that: stepgate.js to stepgate.0123456789abcdef.js, and
+// that to its content.
+//
+// Like everything below, it is made when a page or an asset is first asked for: a program that serves none, such as most of
+// the commands and a gateway that nobody has met yet, does not wait or hold memory for it.
+var load = sync.OnceValues(func() (hashed map[string]string, served map[string]File) {
 	entries, err := files.ReadDir(".")
 	if err != nil {
 		panic("assets: " + err.Error())
 	}
-	names, byName := make(map[string]string), make(map[string]File)
+	hashed, served = make(map[string]string), make(map[string]File)
 	for _, entry := range entries {
 		ext := path.Ext(entry.Name())
 		contentType, ok := contentTypes[ext]
@@ -70,21 +72,23 @@ func load() (map[string]string, map[string]File) {
 		sum := sha256.Sum256(body)
 		digest := hex.EncodeToString(sum[:8])
 		name := strings.TrimSuffix(entry.Name(), ext) + "." + digest + ext
-		names[entry.Name()] = name
-		byName[name] = File{ContentType: contentType, Body: body, ETag: `"` + digest + `"`}
+		hashed[entry.Name()] = name
+		served[name] = File{ContentType: contentType, Body: body, ETag: `"` + digest + `"`}
 	}
-	return names, byName
-}
+	return hashed, served
+})
 
 // Lookup returns the asset with a hashed name, such as stepgate.0123456789abcdef.js. There is no other name for it:
 // neither stepgate.js nor one with an older hash.
 func Lookup(name string) (File, bool) {
+	_, served := load()
 	f, ok := served[name]
 	return f, ok
 }
 
 // URL returns the path under which the asset called name in this folder is served, for the gateway's prefix.
 func URL(prefix, name string) (string, error) {
+	hashed, _ := load()
 	h, ok := hashed[name]
 	if !ok {
 		return "", fmt.Errorf("no asset %q", name)
@@ -93,22 +97,24 @@ func URL(prefix, name string) (string, error) {
 }
 
 // pages holds one set of templates per page: layout.html around the page's own file.
-var pages = map[string]*template.Template{
+var pages = map[string]func() *template.Template{
 	"challenge": parse("challenge.html"),
 	"account":   parse("account.html"),
 	"message":   parse("message.html"),
 }
 
-func parse(page string) *template.Template {
-	return template.Must(template.New("layout.html").
-		Funcs(template.FuncMap{"asset": URL, "level": levelWords, "kind": kindWords, "instant": instant, "day": day}).
-		ParseFS(files, "layout.html", page))
+func parse(page string) func() *template.Template {
+	return sync.OnceValue(func() *template.Template {
+		return template.Must(template.New("layout.html").
+			Funcs(template.FuncMap{"asset": URL, "level": levelWords, "kind": kindWords, "instant": instant, "day": day}).
+			ParseFS(files, "layout.html", page))
+	})
 }
 
 // render writes the page, or nothing.
 func render(w io.Writer, page string, view any) error {
 	var b bytes.Buffer
-	if err := pages[page].ExecuteTemplate(&b, "layout.html", view); err != nil {
+	if err := pages[page]().ExecuteTemplate(&b, "layout.html", view); err != nil {
 		return fmt.Errorf("rendering %s page: %w", page, err)
 	}
 	_, err := w.Write(b.Bytes())

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stepgate/stepgate/internal/gate"
@@ -186,7 +187,9 @@ func (s *settings) explore(in asked, nobody bool, answers map[string]bool, left 
 	return []explained{c}
 }
 
-var ruleNumbers = regexp.MustCompile(`(?:^| \+ )(?:rule (\d+):|(default)|(strictest))`)
+var ruleNumbers = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?:^| \+ )(?:rule (\d+):|(default)|(strictest))`)
+})
 
 // explained is what a run tells beyond its ending.
 func (x *run) explained() (c explained) {
@@ -226,7 +229,7 @@ func (x *run) explained() (c explained) {
 	if x.taken.Own || x.taken.Refused {
 		return c
 	}
-	for _, found := range ruleNumbers.FindAllStringSubmatch(x.taken.Rule.Name, -1) {
+	for _, found := range ruleNumbers().FindAllStringSubmatch(x.taken.Rule.Name, -1) {
 		rule := explainedRule{Action: "protect"}
 		if number, err := strconv.Atoi(found[1]); err == nil && number <= len(h.rules) {
 			r := h.rules[number-1]

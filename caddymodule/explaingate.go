@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -167,7 +168,9 @@ func (r *reply) Write(p []byte) (int, error) {
 	return r.body.Write(p)
 }
 
-var supportCode = regexp.MustCompile(`Code for support: <code>([a-z0-9_]+)</code>`)
+var supportCode = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`Code for support: <code>([a-z0-9_]+)</code>`)
+})
 
 // needsBody are the refusals of a request to the gateway's own API that a request with the body that it takes does not get.
 var needsBody = map[string]bool{string(passkey.MediaType): true, string(passkey.CrossSite): true, string(passkey.BodyMalformed): true}
@@ -177,7 +180,7 @@ func (x *run) read(given *reply) ending {
 	var problem struct{ Code, Reason, Detail string }
 	body := given.body.String()
 	if json.Unmarshal([]byte(body), &problem) != nil {
-		if found := supportCode.FindStringSubmatch(body); found != nil {
+		if found := supportCode().FindStringSubmatch(body); found != nil {
 			problem.Code = found[1]
 		}
 	}

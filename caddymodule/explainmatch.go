@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -114,7 +115,7 @@ func isDecided(name string, raw json.RawMessage) bool {
 		var protocol string
 		return json.Unmarshal(raw, &protocol) == nil && (protocol == "http" || protocol == "https")
 	case "expression":
-		for _, call := range calls.FindAllStringSubmatch(string(raw), -1) {
+		for _, call := range calls().FindAllStringSubmatch(string(raw), -1) {
 			if !slices.Contains(knownCalls, call[1]) {
 				return false
 			}
@@ -124,13 +125,13 @@ func isDecided(name string, raw json.RawMessage) bool {
 }
 
 var (
-	calls = regexp.MustCompile(`([A-Za-z_]+)\s*\(`)
+	calls = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([A-Za-z_]+)\s*\(`) })
 	// knownCalls are CEL's functions on text, and Caddy's that look at method and URL.
 	knownCalls = []string{
 		"path", "path_regexp", "method", "host", "query", "protocol", "startsWith", "endsWith", "contains", "matches", "size", "int", "string", "lowerAscii",
 		"upperAscii", "exists", "all", "in",
 	}
-	placeholder = regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_.\-]*)\}`)
+	placeholder = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{([A-Za-z_][A-Za-z0-9_.\-]*)\}`) })
 )
 
 // knownPlaceholders begin the names of those that depend on method and URL, or on this machine.
@@ -141,7 +142,7 @@ var knownPlaceholders = []string{
 
 // knownText reports whether all placeholders of a configuration's text are known offline.
 func knownText(text string) bool {
-	for _, found := range placeholder.FindAllStringSubmatch(text, -1) {
+	for _, found := range placeholder().FindAllStringSubmatch(text, -1) {
 		if !slices.ContainsFunc(knownPlaceholders, func(known string) bool { return strings.HasPrefix(found[1], known) }) {
 			return false
 		}

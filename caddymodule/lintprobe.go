@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stepgate/stepgate/internal/gate"
@@ -16,7 +17,9 @@ import (
 // Some findings can't be seen in the routes: they are seen in what becomes of requests. So a few are followed, for the
 // paths that a site's matchers name and for one that none names.
 
-var pathCalls = regexp.MustCompile(`\bpath\(([^)]*)\)`)
+var pathCalls = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\bpath\(([^)]*)\)`)
+})
 
 // elsewhere is a path that no configuration names.
 const elsewhere = "/stepgate-check/elsewhere"

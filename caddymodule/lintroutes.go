@@ -267,7 +267,7 @@ func pathsIn(sets []caddy.ModuleMap) (paths []string) {
 			paths = append(paths, pathsIn(not)...)
 		}
 		for _, raw := range []json.RawMessage{set["expression"]} {
-			for _, found := range pathCalls.FindAllStringSubmatch(string(raw), -1) {
+			for _, found := range pathCalls().FindAllStringSubmatch(string(raw), -1) {
 				for quoted := range strings.SplitSeq(found[1], ",") {
 					paths = append(paths, strings.Trim(strings.TrimSpace(quoted), `'"\`))
 				}

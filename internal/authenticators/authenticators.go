@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+	"sync"
 )
 
 // Unknown is the name of an authenticator that did not say which model it is, or said one that is not in the list.
@@ -22,13 +23,14 @@ const Unknown = "Unknown authenticator"
 //go:embed names.json
 var list []byte
 
-// names is filled once and only read after that.
-var names = parse(list)
+// names is filled when the first name is asked for, and only read after that: until somebody looks at their passkeys,
+// nobody needs it.
+var names = sync.OnceValue(func() map[[16]byte]string { return parse(list) })
 
 // Name returns the name of the authenticator model that aaguid stands for, at most 64 characters long, or [Unknown].
 // Authenticators that keep their model to themselves send sixteen zeros; those are Unknown too.
 func Name(aaguid [16]byte) string {
-	if name, ok := names[aaguid]; ok {
+	if name, ok := names()[aaguid]; ok {
 		return name
 	}
 	return Unknown
@@ -37,7 +39,7 @@ func Name(aaguid [16]byte) string {
 // maxName keeps a row of the account page readable; the longest name in the list has 116 characters.
 const maxName = 64
 
-// parse panics on a list that is not well formed: it is part of the program, so the first test or start shows it.
+// parse panics on a list that is not well formed: it is part of the program, so the first test shows it.
 func parse(list []byte) map[[16]byte]string {
 	var file struct {
 		Names map[string]string `json:"names"`

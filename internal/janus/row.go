@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -170,24 +171,24 @@ func (r *reading) bytes(name string, most int) []byte {
 	return value
 }
 
-var digits = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
-
 func (r *reading) count(name string) uint32 {
 	text := r.get(name, "N")
 	n, err := strconv.ParseUint(text, 10, 32)
-	if r.err == nil && (err != nil || !digits.MatchString(text)) {
+	if r.err == nil && (err != nil || strconv.FormatUint(n, 10) != text) {
 		r.fail(name, "is no whole number from 0 to 4294967295")
 	}
 	return uint32(n)
 }
 
 // written is what Java's Instant.toString writes of the years 0001 to 9998.
-var written = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6}|\.[0-9]{9})?Z$`)
+var written = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6}|\.[0-9]{9})?Z$`)
+})
 
 func (r *reading) instant(name string) time.Time {
 	text := r.text(name)
 	at, err := time.Parse(time.RFC3339Nano, text)
-	if r.err == nil && (err != nil || !written.MatchString(text) || at.Year() < 1 || at.Year() > 9998 || at.IsZero()) {
+	if r.err == nil && (err != nil || !written().MatchString(text) || at.Year() < 1 || at.Year() > 9998 || at.IsZero()) {
 		r.fail(name, "is no time as Janus writes them")
 	}
 	return at.UTC()

@@ -2,7 +2,6 @@ package dynamostore
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -34,8 +33,6 @@ func Formats() []string {
 	return names
 }
 
-var accountID = regexp.MustCompile(`^[0-9]{12}$`)
-
 // Print returns the tables or a policy in a format, for those who create tables their own way. It calls nobody.
 func Print(format string, t Target) (string, error) {
 	t.Tables = t.Tables.withDefaults()
@@ -47,7 +44,7 @@ func Print(format string, t Target) (string, error) {
 			return "", err
 		}
 	}
-	if t.Account != "" && !accountID.MatchString(t.Account) {
+	if t.Account != "" && (len(t.Account) != 12 || strings.Trim(t.Account, "0123456789") != "") {
 		return "", fmt.Errorf("%q is no AWS account: it has 12 digits", t.Account)
 	}
 	for _, f := range formats {

@@ -3,7 +3,7 @@ package dynamostore
 import (
 	"errors"
 	"fmt"
-	"regexp"
+	"strings"
 )
 
 // Names of the tables where none are configured.
@@ -21,12 +21,12 @@ const (
 // expiresAttribute is the challenges table's TTL attribute: epoch seconds, a number.
 const expiresAttribute = "expires_at"
 
-// tableName is what AWS allows: 3 to 255 letters, digits, underscores, hyphens and dots.
-var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
-
 // CheckTableName tells whether AWS would accept a table of this name.
 func CheckTableName(name string) error {
-	if !tableName.MatchString(name) {
+	strange := strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '.' && r != '-'
+	})
+	if strange || len(name) < 3 || len(name) > 255 {
 		return fmt.Errorf("%q can't be a table's name: AWS allows 3 to 255 letters, digits, underscores, hyphens and dots", name)
 	}
 	return nil
