@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,6 +80,9 @@ var asItCame = []string{
 
 // requestPlaceholder returns the first of them that a matcher's configuration holds, or "".
 func requestPlaceholder(raw json.RawMessage) string {
+	if !bytes.ContainsAny(raw, `{\`) {
+		return "" // as in most: there is no brace, however it is written
+	}
 	var value any
 	if json.Unmarshal(raw, &value) != nil {
 		return "" // loading the matcher says what is wrong

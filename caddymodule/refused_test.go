@@ -245,6 +245,7 @@ func TestHandlerRefusedAsJSON(t *testing.T) {
 		`"rules": [{"action": "open", "match": [{"vars": {"{http.request.header.X}": ["a"]}}]}]`:                                       "matcher vars reads {http.request.header.X}",
 		`"rules": [{"action": "open", "match": [{"expression": "{http.request.uri.path}.startsWith('/x')"}]}]`:                         "matcher expression reads {http.request.uri.path}",
 		`"rules": [{"action": "open", "match": [{"expression": "{http.request.\u006dethod} == 'GET'"}]}]`:                              "matcher expression reads {http.request.method}",
+		`"rules": [{"action": "open", "match": [{"host": ["\u007bhttp.request.uri.path}"]}]}]`:                                         "matcher host reads {http.request.uri.path}",
 		`"rules": [{"action": "open", "match": [{"not": [{"header": {"X": ["{http.request.method}"]}}]}]}]`:                            "reads {http.request.method}",
 		`"rules": [{"action": "protect", "match": [{"path": ["x/*"]}]}]`:                                                               `rules[0]: path "x/*" matches nothing`,
 		`"rules": [{"action": "protect", "match": [{"path": [""]}]}]`:                                                                  `rules[0]: path "" matches nothing`,
