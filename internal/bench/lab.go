@@ -49,9 +49,15 @@ func pick[T any](l *lab, full, quick T) T {
 
 // build builds a command of this module, as a release is built, and returns the binary's path.
 func (l *lab) build(ctx context.Context, pkg string) (string, error) {
-	path := filepath.Join(l.folder, filepath.Base(pkg))
+	return l.compile(ctx, filepath.Base(pkg), module+"/"+pkg)
+}
+
+// compile builds any command as a release is built, under a name of its own, and returns the binary's path.
+func (l *lab) compile(ctx context.Context, name, pkg string, flags ...string) (string, error) {
+	path := filepath.Join(l.folder, name)
 	l.say("building %s", pkg)
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, module+"/"+pkg)
+	arguments := append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", path}, flags...)
+	command := exec.CommandContext(ctx, "go", append(arguments, pkg)...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if printed, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", pkg, err, printed)

@@ -36,6 +36,8 @@ type part struct {
 var parts = []part{
 	{"http", httpPart},
 	{"handler", handlerPart},
+	{"start", startPart},
+	{"soak", soakPart},
 }
 
 func main() {

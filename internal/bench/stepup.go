@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -17,7 +18,8 @@ import (
 
 // person is who uses a gateway on 127.0.0.1: a browser without pages, with a software authenticator.
 type person struct {
-	origin string // http://localhost:PORT
+	origin string      // http://localhost:PORT
+	sent   http.Header // with every request: what a first factor says, for example
 	http   *http.Client
 	key    *authtest.Authenticator
 }
@@ -48,6 +50,7 @@ func (p *person) post(ctx context.Context, path string, body any, status int) ([
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(request.Header, p.sent)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Origin", p.origin)
 	answer, err := p.http.Do(request)

@@ -62,12 +62,14 @@ const (
 	Baseline
 )
 
-// Lines is a plot of how figures grow, over a logarithmic axis, with whiskers from quartile to quartile.
+// Lines is a plot of how figures grow, over a logarithmic axis, with whiskers from quartile to quartile; or, where it is
+// Linear, of many readings over time, without.
 type Lines struct {
 	Name        string // as that of [Bars]
 	Title       string
 	Description string
 	X, Y        string // what the axes show, with the unit
+	Linear      bool   // X is linear from 0, and may be 0
 	Series      []Series
 }
 

@@ -92,7 +92,7 @@ func (b Bars) svg() string {
 	return c.String()
 }
 
-// svg draws the lines: y from 0, x logarithmic.
+// svg draws the lines: y from 0, x logarithmic or from 0.
 func (l Lines) svg() string {
 	const height, left = 380.0, 70.0
 	right, bottom := width-210, height-56
@@ -105,11 +105,16 @@ func (l Lines) svg() string {
 		}
 	}
 	ticks := ticksTo(highest)
-	span := math.Log(most) - math.Log(least)
+	scale, marks := math.Log, slices.Sorted(maps.Keys(places))
+	if l.Linear {
+		scale, marks, least = func(v float64) float64 { return v }, ticksTo(most), 0
+		most = marks[len(marks)-1]
+	}
+	span := scale(most) - scale(least)
 	if span == 0 {
 		span = 1
 	}
-	atX := func(v float64) float64 { return left + 20 + (right-left-40)*(math.Log(v)-math.Log(least))/span }
+	atX := func(v float64) float64 { return left + 20 + (right-left-40)*(scale(v)-scale(least))/span }
 	atY := func(v float64) float64 { return bottom - (bottom-top)*v/ticks[len(ticks)-1] }
 
 	c := new(canvas)
@@ -118,7 +123,7 @@ func (l Lines) svg() string {
 		c.line(left, atY(tick), right, atY(tick), "grid")
 		c.text(left-8, atY(tick)+4, "small", "end", Number(tick))
 	}
-	for _, x := range slices.Sorted(maps.Keys(places)) {
+	for _, x := range marks {
 		c.line(atX(x), bottom, atX(x), bottom+5, "axis")
 		c.text(atX(x), bottom+20, "small", "middle", Number(x))
 	}
@@ -133,6 +138,9 @@ func (l Lines) svg() string {
 		}
 		fmt.Fprintf(c, `<polyline class="line line%d" points="%s"/>`+"\n", series.Kind, strings.Join(path, " "))
 		for _, p := range series.Points {
+			if l.Linear { // so many that the line is all there is to see
+				continue
+			}
 			c.line(atX(p.X), atY(p.Y.Low), atX(p.X), atY(p.Y.High), "whisker")
 			fmt.Fprintf(c, `<circle class="dot%d" cx="%.1f" cy="%.1f" r="4"/>`+"\n", series.Kind, atX(p.X), atY(p.Y.Median))
 		}
