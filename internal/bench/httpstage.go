@@ -47,15 +47,31 @@ type variant struct {
 func (v *variant) address() string { return fmt.Sprintf("127.0.0.1:%d", v.port) }
 func (v *variant) origin() string  { return fmt.Sprintf("http://localhost:%d", v.port) }
 
-// request is the request of every variant, as a script of a console sends it: only the host's port and the credential
-// differ. A variant that demands none has a cookie of about the same length in its place, so that all parse as much.
+// request is the request of every variant, with all that Chrome sends when a script of a console asks for something: only the
+// host's port and the credential differ. A variant that demands none has a cookie of about the same length in its place, so
+// that all parse as much.
 func (v *variant) request(credential string) []byte {
 	if v.credential == "" {
 		credential = v.cookie
 	}
-	return []byte("GET " + measuredPath + " HTTP/1.1\r\nHost: localhost:" + fmt.Sprint(v.port) + "\r\n" +
-		"User-Agent: Mozilla/5.0\r\nAccept: text/html\r\nAccept-Encoding: gzip\r\nAccept-Language: en\r\nReferer: " + v.origin() + "/console/\r\n" +
-		"Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\nCookie: theme=dark; sid=0123456789abcdef; " + credential + "; lang=en\r\n\r\n")
+	lines := []string{
+		"GET " + measuredPath + " HTTP/1.1",
+		"Host: localhost:" + fmt.Sprint(v.port),
+		"Connection: keep-alive",
+		`sec-ch-ua-platform: "Linux"`,
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+		`sec-ch-ua: "Chromium";v="140", "Not=A?Brand";v="24", "Google Chrome";v="140"`,
+		"sec-ch-ua-mobile: ?0",
+		"Accept: */*",
+		"Sec-Fetch-Site: same-origin",
+		"Sec-Fetch-Mode: cors",
+		"Sec-Fetch-Dest: empty",
+		"Referer: " + v.origin() + "/console/",
+		"Accept-Encoding: gzip, deflate, br, zstd",
+		"Accept-Language: en-US,en;q=0.9",
+		"Cookie: theme=dark; sid=0123456789abcdef; " + credential + "; lang=en",
+	}
+	return []byte(strings.Join(lines, "\r\n") + "\r\n\r\n")
 }
 
 // tenRules are those of the handler's own benchmark; the last one is another.

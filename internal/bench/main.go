@@ -1,7 +1,7 @@
 // Command bench measures what Stepgate costs, beside Caddy without it and beside the alternatives, and writes what it
 // found into docs/benchmarks.md.
 //
-//	go run ./internal/bench [-only http,handler] [-quick] [-out docs/benchmarks.md]
+//	go run ./internal/bench [-only http,handler] [-quick] [-out docs/benchmarks.md] [-cite README.md]
 //	go run ./internal/bench -report
 //
 // Its parts run one after the other, alone on the machine. A part is a Go benchmark, which stays in its package and is
@@ -14,6 +14,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ func main() {
 	only := flag.String("only", "", "the parts to run, with commas between them; \"\" runs all: "+strings.Join(names(parts), ","))
 	quick := flag.Bool("quick", false, "few and short rounds: to see that the benchmarks work")
 	out := flag.String("out", "docs/benchmarks.md", "the page to write; its plots go to the folder of the same name beside it")
+	cite := flag.String("cite", "", "a text that cites figures of the page, and gets the new ones")
 	reporting := flag.Bool("report", false, "print how the handler compares with a bare route, and write nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -54,7 +56,7 @@ func main() {
 	if *reporting {
 		exit(compare(ctx, os.Stdout, *out))
 	}
-	exit(run(ctx, os.Stderr, *only, *quick, *out))
+	exit(run(ctx, os.Stderr, *only, *quick, *out, *cite))
 }
 
 func exit(err error) {
@@ -74,7 +76,7 @@ func names(list []part) (all []string) {
 
 // run runs the parts that are asked for. The page is written after each, so that what was measured is kept when a later
 // one fails.
-func run(ctx context.Context, progress io.Writer, only string, quick bool, out string) error {
+func run(ctx context.Context, progress io.Writer, only string, quick bool, out, cite string) error {
 	chosen, err := choose(parts, only)
 	if err != nil {
 		return err
@@ -88,21 +90,33 @@ func run(ctx context.Context, progress io.Writer, only string, quick bool, out s
 		return err
 	}
 	for _, p := range chosen {
-		fmt.Fprintf(progress, "== %s\n", p.name)
-		from.Time = time.Now()
-		section, err := inLab(progress, quick, func(l *lab) (report.Section, error) { return p.run(ctx, l) })
-		if err != nil {
-			return fmt.Errorf("part %s: %w", p.name, err)
+		if err = measure(ctx, progress, p, page, from, out); err != nil {
+			break
 		}
-		if err := page.Set(out, p.name, section, from); err != nil {
-			return err
-		}
-		if err := page.Write(out, names(parts)); err != nil {
-			return err
-		}
+		fmt.Fprintf(progress, "written: %s of %s\n", p.name, out)
 	}
-	fmt.Fprintln(progress, "written:", out)
-	return nil
+	if cite == "" {
+		return err
+	}
+	cites, wrong := page.CiteIn(cite) // also when a later part failed: the page has new figures
+	if wrong == nil && !cites {
+		wrong = fmt.Errorf("%s cites no figure", cite)
+	}
+	return errors.Join(err, wrong)
+}
+
+// measure runs one part and writes the page.
+func measure(ctx context.Context, progress io.Writer, p part, page *report.Page, from report.Origin, out string) error {
+	fmt.Fprintf(progress, "== %s\n", p.name)
+	from.Time = time.Now()
+	section, err := inLab(progress, from.Quick, func(l *lab) (report.Section, error) { return p.run(ctx, l) })
+	if err != nil {
+		return fmt.Errorf("part %s: %w", p.name, err)
+	}
+	if err := page.Set(out, p.name, section, from); err != nil {
+		return err
+	}
+	return page.Write(out, names(parts))
 }
 
 // choose returns the parts that a list names, in their own order. A name that is none is an error.

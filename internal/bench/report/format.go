@@ -36,11 +36,19 @@ func thousands(n int64) string {
 	return sign + strings.Join(append([]string{text}, groups...), ",")
 }
 
+// Whole prints a count: without digits behind the point where there are none.
+func Whole(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return thousands(int64(v))
+	}
+	return Number(v)
+}
+
 // Spread prints a summary: its median, and the quartiles behind it where they differ.
 func Spread(s sample.Summary) string {
 	low, middle, high := Number(s.Low), Number(s.Median), Number(s.High)
 	if low == middle && middle == high {
-		return middle
+		return Whole(s.Median) // most often a count
 	}
 	return fmt.Sprintf("%s (%s–%s)", middle, low, high)
 }

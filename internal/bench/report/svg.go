@@ -75,7 +75,7 @@ func (b Bars) svg() string {
 	c.begin(height, b.Title, b.Description, b.Unit)
 	for _, tick := range ticks {
 		c.line(at(tick), top, at(tick), bottom, "grid")
-		c.text(at(tick), bottom+18, "small", "middle", Number(tick))
+		c.text(at(tick), bottom+18, "small", "middle", Whole(tick))
 	}
 	for i, bar := range b.Bars {
 		y := top + barSpace*float64(i) + 6
@@ -121,11 +121,11 @@ func (l Lines) svg() string {
 	c.begin(height, l.Title, l.Description, l.Y)
 	for _, tick := range ticks {
 		c.line(left, atY(tick), right, atY(tick), "grid")
-		c.text(left-8, atY(tick)+4, "small", "end", Number(tick))
+		c.text(left-8, atY(tick)+4, "small", "end", Whole(tick))
 	}
 	for _, x := range marks {
 		c.line(atX(x), bottom, atX(x), bottom+5, "axis")
-		c.text(atX(x), bottom+20, "small", "middle", Number(x))
+		c.text(atX(x), bottom+20, "small", "middle", Whole(x))
 	}
 	c.text((left+right)/2, height-12, "small", "middle", l.X)
 	c.line(left, bottom, right, bottom, "axis")
