@@ -28,7 +28,8 @@ const (
 // A flood aimed at one user must not lock that user out (docs/rules.md, rule 14): a browser that has finished a ceremony for
 // this user draws on its own bucket alone, which nobody else can empty. Everybody else needs a token from each bucket,
 // and who is refused by one takes none from the others. Buckets that were pushed out of memory are full again; the
-// memory stays bounded.
+// memory stays bounded. One that has filled again is as good as none: new ones push those out first, so that what is held
+// are the users of the last seconds and not all there ever were.
 //
 // Finishes have buckets of their own: whoever has used up their starts must be able to finish what they started.
 type Limiter struct {
@@ -55,7 +56,7 @@ func newKinds(burst int) *kinds {
 func (l *Limiter) take(user, client string, browser passkey.Digest, proven bool, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return draw(l.starts.of(user, client, browser, proven), now)
+	return draw(l.starts.of(user, client, browser, proven, now), now)
 }
 
 // taken is the token of a finish, which can be given back.
@@ -66,7 +67,7 @@ type taken []*rate.Limiter
 func (l *Limiter) takeFinish(user, client string, browser passkey.Digest, proven bool, now time.Time) (token taken, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	token = l.finishes.of(user, client, browser, proven)
+	token = l.finishes.of(user, client, browser, proven, now)
 	return token, draw(token, now)
 }
 
@@ -80,16 +81,16 @@ func (l *Limiter) give(token taken, now time.Time) {
 }
 
 // of returns the buckets that one request draws on.
-func (k *kinds) of(user, client string, browser passkey.Digest, proven bool) []*rate.Limiter {
+func (k *kinds) of(user, client string, browser passkey.Digest, proven bool, now time.Time) []*rate.Limiter {
 	if proven { // a bucket that only the bearer of the mark draws on
-		return []*rate.Limiter{bucket(k.browsers, "m"+user+"\x00"+string(browser[:]), browserRate, k.burst)}
+		return []*rate.Limiter{bucket(k.browsers, "m"+user+"\x00"+string(browser[:]), browserRate, k.burst, now)}
 	}
 	network := networkOf(client)
 	return []*rate.Limiter{
-		bucket(k.browsers, "b"+user+"\x00"+string(browser[:]), browserRate, k.burst),
-		bucket(k.pairs, "p"+network+"\x00"+user, pairRate, k.burst),
-		bucket(k.users, "u"+user, userRate, userBurst),
-		bucket(k.addresses, "a"+network, addressRate, addressBurst),
+		bucket(k.browsers, "b"+user+"\x00"+string(browser[:]), browserRate, k.burst, now),
+		bucket(k.pairs, "p"+network+"\x00"+user, pairRate, k.burst, now),
+		bucket(k.users, "u"+user, userRate, userBurst, now),
+		bucket(k.addresses, "a"+network, addressRate, addressBurst, now),
 	}
 }
 
@@ -126,14 +127,27 @@ func networkOf(client string) string {
 	return prefix.String()
 }
 
-func bucket(of *lru.Cache[passkey.Digest, *rate.Limiter], name string, perSecond rate.Limit, burst int) *rate.Limiter {
+func bucket(of *lru.Cache[passkey.Digest, *rate.Limiter], name string, perSecond rate.Limit, burst int, now time.Time) *rate.Limiter {
 	key := passkey.DigestOf(name)
 	limiter, ok := of.Get(key)
 	if !ok {
+		forgetFull(of, now)
 		limiter = rate.NewLimiter(perSecond, burst)
 		of.Add(key, limiter)
 	}
 	return limiter
+}
+
+// forgetFull drops two of the buckets that were not used for longest, if they have filled again: one for the one that comes,
+// and one more, so that they get fewer. A finish that holds one still can give nothing back to it that it lacks.
+func forgetFull(of *lru.Cache[passkey.Digest, *rate.Limiter], now time.Time) {
+	for range 2 {
+		_, oldest, ok := of.GetOldest()
+		if !ok || oldest.TokensAt(now) < float64(oldest.Burst()) {
+			return
+		}
+		of.RemoveOldest()
+	}
 }
 
 func buckets() *lru.Cache[passkey.Digest, *rate.Limiter] {

@@ -120,6 +120,40 @@ func TestLimiterMemory(t *testing.T) {
 	}
 }
 
+// Who comes at a pace that people do is forgotten seconds later, and who is at their limit is not.
+func TestLimiterForgetsFullBuckets(t *testing.T) {
+	l, now := NewLimiter(), time.Unix(1_800_000_000, 0)
+	const users, pace = 5000, 10 * time.Millisecond
+	spent := 0
+	for i := range users {
+		user, client, browser := fmt.Sprint("user ", i), fmt.Sprintf("2001:db8:%x::1", i), passkey.DigestOf(fmt.Sprint(i))
+		if !allowed(l, user, client, browser, false, now) {
+			t.Fatalf("%s is refused", user)
+		}
+		token, wait := l.takeFinish(user, client, browser, false, now)
+		if wait != 0 {
+			t.Fatalf("a finish of %s is refused", user)
+		}
+		l.give(token, now)
+		// Mallory takes all there is and knocks on: one token in two seconds is all that may come of it.
+		for allowed(l, "mallory", "192.0.2.66", theirs, false, now) {
+			spent++
+		}
+		now = now.Add(pace)
+	}
+	if most := pairBurst + int(users*pace/(2*time.Second)); spent > most {
+		t.Errorf("who is at their limit got %d starts, want %d at the most", spent, most)
+	}
+	for name, k := range map[string]*kinds{"starts": l.starts, "finishes": l.finishes} {
+		for kind, buckets := range map[string]interface{ Len() int }{"users": k.users, "pairs": k.pairs, "browsers": k.browsers, "addresses": k.addresses} {
+			// The slowest take two seconds to fill: those of 200 users.
+			if n := buckets.Len(); n > 210 {
+				t.Errorf("%s: %d buckets of %s are held for %d users", name, n, kind, users)
+			}
+		}
+	}
+}
+
 // A clock that is set back, or forth and back, locks nobody out for as long as it was set, nor does it lift the limit.
 func TestLimiterByAnOddClock(t *testing.T) {
 	for _, jump := range []time.Duration{-time.Second, -10 * time.Second, -11 * time.Second, -5 * time.Minute, -24 * time.Hour, -87600 * time.Hour} {

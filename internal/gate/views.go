@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"crypto/sha256"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,7 +180,7 @@ func (v *Views) load(ctx context.Context, user string) (*view, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.changes.Load() == changes { // else the read may predate a change made here
-		v.cache.Add(user, fresh)
+		v.cache.Add(strings.Clone(user), fresh) // or it would hold what the name was cut from: with basic auth, the password
 	}
 	return fresh, nil
 }
