@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
-
-	"github.com/stepgate/stepgate/internal/passkey"
 )
 
 // Reader takes members out of an object. The first error sticks, so a caller reads all it needs and checks [Reader.Err]
@@ -24,8 +22,8 @@ func Read(o Object, names ...string) *Reader {
 		if slices.Contains(names, name) {
 			continue
 		}
-		folded := passkey.FoldName(name)
-		if slices.ContainsFunc(names, func(known string) bool { return passkey.FoldName(known) == folded }) {
+		folded := fold(name)
+		if slices.ContainsFunc(names, func(known string) bool { return fold(known) == folded }) {
 			r.Fail("a member named in the wrong case")
 		}
 	}
@@ -71,6 +69,9 @@ func (r *Reader) Raw(name string) []byte {
 
 // Text returns a string member. Missing or null is an error.
 func (r *Reader) Text(name string) string {
+	if text, ok := plain(r.object[name]); ok {
+		return text
+	}
 	return decode[string](r, name, "string")
 }
 
@@ -87,11 +88,14 @@ func (r *Reader) Flag(name string) bool {
 	return r.Has(name) && decode[bool](r, name, "boolean")
 }
 
+// canonical refuses unused bits that are not zero.
+var canonical = base64.RawURLEncoding.Strict()
+
 // Bytes returns a member in base64url, in its one canonical encoding: no padding, no line breaks, unused bits zero.
 func (r *Reader) Bytes(name string) []byte {
 	text := r.Text(name)
-	value, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil || base64.RawURLEncoding.EncodeToString(value) != text {
+	value, err := canonical.DecodeString(text)
+	if err != nil || canonical.EncodedLen(len(value)) != len(text) { // else there are line breaks in it
 		r.Fail("%s is not in canonical base64url", name)
 		return nil
 	}
@@ -108,7 +112,17 @@ func (r *Reader) OptionalBytes(name string) []byte {
 
 // Object returns an object member. Missing or null is an error.
 func (r *Reader) Object(name string) Object {
-	return decode[Object](r, name, "object")
+	raw := r.object[name]
+	if len(raw) == 0 || raw[0] != '{' {
+		r.Fail("%s is no object", name)
+		return nil
+	}
+	o := make(Object, few)
+	if err := (&scan{text: raw}).object(MaxDepth, o); err != nil {
+		r.Fail("%s is no object", name) // it was checked with the document
+		return nil
+	}
+	return o
 }
 
 // Texts returns a member that is an array of strings; nil when it is missing. Null is an error.

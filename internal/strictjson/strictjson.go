@@ -8,7 +8,6 @@
 package strictjson
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"unicode/utf8"
@@ -19,7 +18,8 @@ import (
 // MaxDepth is how deep objects and arrays may nest.
 const MaxDepth = 32
 
-// Object is a checked JSON object whose members are found by exact name.
+// Object is a checked JSON object whose members are found by exact name. They are parts of the document, which must stay as it
+// is.
 type Object map[string]json.RawMessage
 
 // Parse reads one JSON object and checks everything in it.
@@ -28,53 +28,18 @@ func Parse(document []byte) (Object, error) {
 	if !utf8.Valid(document) || !json.Valid(document) {
 		return nil, malformed("not JSON in UTF-8")
 	}
-	decoder := json.NewDecoder(bytes.NewReader(document))
-	decoder.UseNumber()
-	if err := check(decoder, MaxDepth); err != nil {
-		return nil, err
-	}
-	var o Object
-	if err := json.Unmarshal(document, &o); err != nil || o == nil {
+	s := &scan{text: document}
+	if s.space() != '{' {
+		if err := s.value(MaxDepth); err != nil {
+			return nil, err
+		}
 		return nil, malformed("not a JSON object")
 	}
+	o := make(Object, few)
+	if err := s.object(MaxDepth, o); err != nil {
+		return nil, err
+	}
 	return o, nil
-}
-
-// check reads one value and refuses repeated names anywhere in it.
-func check(decoder *json.Decoder, depth int) error {
-	token, err := decoder.Token()
-	if err != nil {
-		return malformed("not JSON")
-	}
-	delim, ok := token.(json.Delim)
-	if !ok {
-		return nil
-	}
-	if depth == 0 {
-		return malformed("nested deeper than %d levels", MaxDepth)
-	}
-	names := map[string]bool{}
-	for decoder.More() {
-		if delim == '{' {
-			token, err := decoder.Token()
-			name, ok := token.(string)
-			if err != nil || !ok {
-				return malformed("not JSON")
-			}
-			folded := passkey.FoldName(name)
-			if names[folded] {
-				return malformed("a member named twice")
-			}
-			names[folded] = true
-		}
-		if err := check(decoder, depth-1); err != nil {
-			return err
-		}
-	}
-	if _, err := decoder.Token(); err != nil { // the closing bracket
-		return malformed("not JSON")
-	}
-	return nil
 }
 
 // malformed says what is wrong, in words of ours only.

@@ -1,10 +1,13 @@
 package strictjson_test
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stepgate/stepgate/internal/passkey"
 	"github.com/stepgate/stepgate/internal/strictjson"
@@ -139,4 +142,90 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted %q, refused its canonical form %q: %v", document, again, err)
 		}
 	})
+}
+
+// FuzzAgainstDecoder holds what Parse says of a document to what encoding/json's own decoder finds in it, token by token.
+func FuzzAgainstDecoder(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, ` {"a":1 , "b" : [ 1,{"a":[]} ,"x"] } `, `{"a":1,"\u0061":2}`, `{"A":1,"a":2}`, `{"x":{"a":1,"\u0041":2}}`, `[{"a":1,"a":2}]`, `"\""`,
+		`{"\ud800":1,"\udfff":2}`, `{"a":"\\","b":"\"}"}`, `{"k":1,"` + "\u212a" + `":1}`, `{"a":-1.5e+3,"b":true,"c":null}`, `{"":{"":{"":0}}}`,
+		`{"a":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`, `{"a":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`,
+		`{"a":0,"b":0,"c":0,"d":0,"e":0,"f":0,"g":0,"h":0,"i":0,"j":0,"k":0,"l":0,"m":0,"n":0,"o":0,"p":0,"q":0,"r":0,"R":0}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, document []byte) {
+		var want map[string]json.RawMessage
+		good := utf8.Valid(document) && json.Valid(document) && json.Unmarshal(document, &want) == nil && want != nil
+		if good {
+			decoder := json.NewDecoder(bytes.NewReader(document))
+			decoder.UseNumber()
+			good = once(decoder, strictjson.MaxDepth)
+		}
+		got, err := strictjson.Parse(document)
+		if (err == nil) != good {
+			t.Fatalf("%q: %v, and encoding/json finds it good: %v", document, err, good)
+		}
+		if err != nil {
+			return
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%q: %d members, want %d", document, len(got), len(want))
+		}
+		for name, raw := range want {
+			if !bytes.Equal(got[name], raw) {
+				t.Errorf("%q: member %q is %q, want %q", document, name, got[name], raw)
+			}
+			var text string
+			var object map[string]json.RawMessage
+			isText := len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &text) == nil
+			isObject := json.Unmarshal(raw, &object) == nil && object != nil
+			r := strictjson.Read(got, name)
+			if read := r.Text(name); (r.Err() == nil) != isText || isText && read != text {
+				t.Errorf("%q: member %q as text: %q, %v", document, name, read, r.Err())
+			}
+			r = strictjson.Read(got, name)
+			if read := r.Object(name); (r.Err() == nil) != isObject || len(read) != len(object) {
+				t.Errorf("%q: member %q as an object: %v, %v", document, name, read, r.Err())
+			}
+			if value, err := base64.RawURLEncoding.DecodeString(text); isText {
+				r = strictjson.Read(got, name)
+				canonical := err == nil && base64.RawURLEncoding.EncodeToString(value) == text
+				if read := r.Bytes(name); (r.Err() == nil) != canonical || canonical && !bytes.Equal(read, value) {
+					t.Errorf("%q: member %q as bytes: %q, %v", document, name, read, r.Err())
+				}
+			}
+		}
+	})
+}
+
+// once reads one value and tells whether no object in it names a member twice and nothing nests deeper.
+func once(decoder *json.Decoder, depth int) bool {
+	token, err := decoder.Token()
+	if err != nil {
+		return false
+	}
+	delim, ok := token.(json.Delim)
+	if !ok {
+		return true
+	}
+	if depth == 0 {
+		return false
+	}
+	names := map[string]bool{}
+	for decoder.More() {
+		if delim == '{' {
+			token, err := decoder.Token()
+			name, ok := token.(string)
+			if err != nil || !ok || names[passkey.FoldName(name)] {
+				return false
+			}
+			names[passkey.FoldName(name)] = true
+		}
+		if !once(decoder, depth-1) {
+			return false
+		}
+	}
+	_, err = decoder.Token()
+	return err == nil
 }

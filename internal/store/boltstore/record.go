@@ -99,7 +99,18 @@ func encode[T any](record T) ([]byte, error) {
 
 // decode accepts exactly the encoding that encode makes. A missing, unknown, repeated or misspelt member, a null where
 // a value belongs, or anything behind the record makes the two differ.
-func decode[T any](data []byte) (T, error) {
+func decode[T interface{ version() int }](data []byte) (T, error) {
+	var record T
+	if json.Unmarshal(data, &record) == nil && record.version() == recordVersion {
+		if again, err := json.Marshal(record); err == nil && bytes.Equal(again, data) {
+			return record, nil
+		}
+	}
+	return unreadable[T](data)
+}
+
+// unreadable tells why a record can't be read. Another version may mean anything, so that comes first.
+func unreadable[T any](data []byte) (T, error) {
 	var record, zero T
 	var version struct {
 		V int `json:"v"`
@@ -113,11 +124,14 @@ func decode[T any](data []byte) (T, error) {
 	if json.Unmarshal(data, &record) != nil {
 		return zero, errors.New("unreadable record: a member has the wrong type")
 	}
-	if again, err := json.Marshal(record); err != nil || !bytes.Equal(again, data) {
-		return zero, errors.New("unreadable record: a member is missing, unknown or not in canonical form")
-	}
-	return record, nil
+	return zero, errors.New("unreadable record: a member is missing, unknown or not in canonical form")
 }
+
+func (r userRecord) version() int       { return r.V }
+func (r passkeyRecord) version() int    { return r.V }
+func (r ownerRecord) version() int      { return r.V }
+func (r invitationRecord) version() int { return r.V }
+func (r challengeRecord) version() int  { return r.V }
 
 // fixed copies src into an array's slice, which it must fill.
 func fixed(dst, src []byte) bool { return copy(dst, src) == len(src) && len(dst) == len(src) }
