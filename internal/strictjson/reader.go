@@ -117,7 +117,7 @@ func (r *Reader) Object(name string) Object {
 		r.Fail("%s is no object", name)
 		return nil
 	}
-	o := make(Object, few)
+	o := make(Object, 8)
 	if err := (&scan{text: raw}).object(MaxDepth, o); err != nil {
 		r.Fail("%s is no object", name) // it was checked with the document
 		return nil

@@ -35,7 +35,7 @@ func Parse(document []byte) (Object, error) {
 		}
 		return nil, malformed("not a JSON object")
 	}
-	o := make(Object, few)
+	o := make(Object, 8)
 	if err := s.object(MaxDepth, o); err != nil {
 		return nil, err
 	}

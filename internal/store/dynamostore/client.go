@@ -1,8 +1,10 @@
 package dynamostore
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -62,6 +64,9 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 	if note != nil && note.made > 0 && !note.refused {
 		note.unsure = true
 	}
+	if err := inMemory(r); err != nil {
+		return nil, err
+	}
 	asked := c.clock.ask()
 	answer, err := c.next.Do(r) // #nosec G704 -- to DynamoDB: the address is the configuration's
 	if err == nil {
@@ -72,6 +77,21 @@ func (c *httpClient) Do(r *http.Request) (*http.Response, error) {
 		note.refused = err == nil && answer.StatusCode >= 400 && answer.StatusCode < 500
 	}
 	return answer, err
+}
+
+// inMemory gives a request a body of which net/http knows that it need not wait for it: of any other it sends the header first, in
+// a packet, and a TLS record, of its own.
+func inMemory(r *http.Request) error {
+	if r.Body == nil || r.ContentLength <= 0 {
+		return nil
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	if err = errors.Join(err, r.Body.Close()); err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
 }
 
 // attempts is what is known of the attempts of one call. Attempts of one call follow each other, so it needs no lock.

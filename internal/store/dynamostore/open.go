@@ -131,6 +131,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		})
 		o.HTTPClient = connections
 		o.Retryer = newRetryer()
+		o.EndpointResolverV2 = newEndpoints(o.EndpointResolverV2)
 		o.APIOptions = append(o.APIOptions, observing(opts.Observe))
 	})
 	if base := db.client.Options().BaseEndpoint; base != nil {
