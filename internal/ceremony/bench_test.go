@@ -1,47 +1,59 @@
 package ceremony_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
 	"path/filepath"
 	"testing"
 
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/ceremony"
+	"github.com/stepgate/stepgate/internal/ceremonytest"
 	"github.com/stepgate/stepgate/internal/store/boltstore"
 )
 
-// BenchmarkAuthentication is a whole authentication: start, sign, consume, verify, record; with the store's file but
-// without waiting for the disk.
-func BenchmarkAuthentication(b *testing.B) {
-	for _, algorithm := range []struct {
-		name string
-		authtest.Algorithm
-	}{{"ES256", authtest.ES256}, {"EdDSA", authtest.EdDSA}, {"RS256", authtest.RS256}} {
-		b.Run(algorithm.name, func(b *testing.B) {
-			db := must(boltstore.Open(filepath.Join(b.TempDir(), "stepgate.db"), boltstore.Options{NoSync: true}))(b)
-			b.Cleanup(func() { _ = db.Close() })
-			s := must(ceremony.New(ceremony.Config{RPID: rpID, Origins: []string{origin}, Store: db.For(rpID)}))(b)
-			w := &world{Service: s, t: b}
-			a := seeded(authtest.Config{Algorithm: algorithm.Algorithm}, "bench")
-			w.enrol(ada, a)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := w.authenticate(ada, stepUp, a); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-	b.Run("verify only", func(b *testing.B) {
-		w, a := newWorld(b), key()
-		w.enrol(ada, a)
-		b.ReportAllocs()
-		for b.Loop() {
-			b.StopTimer()
-			reply := w.reply(ada, stepUp, a)
-			b.StartTimer()
-			if _, err := w.finish(ada, stepUp, reply); err != nil {
-				b.Fatal(err)
-			}
+// onFile returns a service on a new file, which does not wait for the disk: that is the disk's cost.
+func onFile(b *testing.B) *ceremony.Service {
+	b.Helper()
+	db := must(boltstore.Open(filepath.Join(b.TempDir(), "stepgate.db"), boltstore.Options{NoSync: true}))(b)
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
 		}
 	})
+	return must(ceremony.New(ceremony.Config{RPID: rpID, Origins: []string{ceremonytest.Origin}, Store: db.For(rpID), Recall: true}))(b)
+}
+
+// BenchmarkAuthentication is a whole authentication on a file: start, consume, verify, record. One that counts is always
+// recorded; the others follow each other within a minute.
+func BenchmarkAuthentication(b *testing.B) {
+	for _, kind := range []struct {
+		name   string
+		config authtest.Config
+	}{
+		{"again", authtest.Config{}},
+		{"counted", authtest.Config{Counts: true}},
+		{"EdDSA", authtest.Config{Algorithm: authtest.EdDSA}},
+		{"RS256", authtest.Config{Algorithm: authtest.RS256, Seed: "bench"}},
+	} {
+		b.Run(kind.name, func(b *testing.B) { ceremonytest.Authentications(b, onFile(b), kind.config, 1) })
+	}
+}
+
+// BenchmarkRegistration is a first registration on a file, recovery codes included.
+func BenchmarkRegistration(b *testing.B) { ceremonytest.Registrations(b, onFile(b), 1) }
+
+// BenchmarkVerifyP256 is what no authentication with ES256 can do without.
+func BenchmarkVerifyP256(b *testing.B) {
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(b)
+	digest := sha256.Sum256([]byte("signed"))
+	signature := must(ecdsa.SignASN1(rand.Reader, key, digest[:]))(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !ecdsa.VerifyASN1(&key.PublicKey, digest[:], signature) {
+			b.Fatal("not verified")
+		}
+	}
 }
