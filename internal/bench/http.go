@@ -30,7 +30,7 @@ func httpPart(ctx context.Context, l *lab) (_ report.Section, err error) {
 			return report.Section{}, fmt.Errorf("%s: %w", v.name, err)
 		}
 	}
-	rounds, block := pick(l, 10, 2), pick(l, 1500*time.Millisecond, 200*time.Millisecond)
+	rounds, block := pick(l, 20, 2), pick(l, 700*time.Millisecond, 200*time.Millisecond)
 	for round := range rounds {
 		l.say("round %d of %d", round+1, rounds)
 		blocks := make([][]outcome, len(s.variants))

@@ -46,7 +46,7 @@ func (s *stage) section(rounds int, block time.Duration, memory []float64) (repo
 		switch v {
 		case s.open, s.protected:
 			kind = report.Ours
-		case s.bare, s.control:
+		case s.bare, s.control, s.headers:
 			kind = report.Baseline
 		}
 		bars.Bars = append(bars.Bars, report.Bar{Label: v.name, Value: perSecond, Printed: report.Number(perSecond.Median) + "/s", Kind: kind})
@@ -119,7 +119,8 @@ func (s *stage) connections() (string, error) {
 		if judged == 0 {
 			return "", fmt.Errorf("%s judged nothing", v.name)
 		}
-		said = append(said, fmt.Sprintf("%s connections for 1,000 requests with %s", report.Number(1000*float64(connections)/float64(judged)), v.name))
+		said = append(said, fmt.Sprintf("%s for %s requests (%s)", report.Whole(float64(connections)), report.Whole(float64(judged)), v.name))
 	}
-	return "Caddy opened " + strings.Join(said, ", and ") + ": it does not read the body of such an answer, so it can't use the connection again. Several real authorizers send one.", nil
+	return "Connections that Caddy opened to the authorizers: " + strings.Join(said, "; ") +
+		". It does not read the body of such an answer, so it can't use the connection again, and several real authorizers send one.", nil
 }

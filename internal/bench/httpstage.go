@@ -28,7 +28,7 @@ type stage struct {
 	variants    []*variant
 
 	// by name
-	bare, control, open, protected, forward, forwardBody, hs256, es256 *variant
+	bare, control, headers, open, protected, forward, forwardBody, hs256, es256 *variant
 }
 
 // variant is one site.
@@ -161,6 +161,9 @@ func (s *stage) vary() error {
 	}
 	s.bare = &variant{name: "Caddy", kind: "the first factor and the proxy alone"}
 	s.control = &variant{name: "Caddy again", kind: "the same once more: how far the noise goes"}
+	s.headers = &variant{name: "Caddy, four headers set", kind: "the site sets as many headers for the upstream as Stepgate, with constants as long: what telling it costs",
+		directives: "\t\trequest_header X-Example-User alice\n\t\trequest_header X-Example-Passkey 0123456789abcdef\n" +
+			"\t\trequest_header X-Example-Level verified\n\t\trequest_header X-Example-Time 2006-01-02T15:04:05Z\n"}
 	s.open = &variant{name: "Stepgate, open route", kind: "the tenth rule is `open`", directives: tenRules("open /console/*")}
 	s.protected = &variant{name: "Stepgate, protected route", kind: "the tenth rule is `protect`, and there is a grant", directives: tenRules("protect /console/*"), stepsUp: true}
 	s.forward = forwarded("forward_auth, empty answer", "an authorizer says 200 at once, without a body: the floor of every external one", s.authorizers[0])
@@ -171,7 +174,7 @@ func (s *stage) vary() error {
 	if s.es256, err = checked(jwt.SigningMethodES256, key, public); err != nil {
 		return err
 	}
-	s.variants = []*variant{s.bare, s.open, s.protected, s.control, s.hs256, s.es256, s.forward, s.forwardBody}
+	s.variants = []*variant{s.bare, s.control, s.headers, s.open, s.protected, s.hs256, s.es256, s.forward, s.forwardBody}
 	return nil
 }
 
