@@ -55,8 +55,11 @@ func TestRun(t *testing.T) {
 // Whatever is not the answer that was expected fails the run.
 func TestWrongAnswers(t *testing.T) {
 	for what, handler := range map[string]http.HandlerFunc{
-		"a refusal":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "hello", http.StatusUnauthorized) },
-		"another status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated); io.WriteString(w, "hello") },
+		"a refusal": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "hello", http.StatusUnauthorized) },
+		"another status": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusCreated)
+			io.WriteString(w, "hello")
+		},
 		"another body":   func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hallo") },
 		"a shorter body": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hell") },
 		"no body":        func(http.ResponseWriter, *http.Request) {},
