@@ -37,6 +37,8 @@ type part struct {
 var parts = []part{
 	{"http", httpPart},
 	{"handler", handlerPart},
+	{"ceremonies", ceremoniesPart},
+	{"store", storePart},
 	{"start", startPart},
 	{"soak", soakPart},
 }

@@ -61,6 +61,21 @@ func (w *stopwatch) report() {
 	w.b.ReportMetric(float64(w.cpu)/float64(w.b.N), "cpu-ns/op")
 }
 
+// Repeatedly measures something else, as ceremonies are measured.
+func Repeatedly(b *testing.B, do func()) {
+	b.Helper()
+	b.StopTimer()
+	watch := &stopwatch{b: b}
+	b.ReportAllocs()
+	b.ResetTimer()
+	watch.goOn()
+	for range b.N {
+		do()
+	}
+	watch.stop()
+	watch.report()
+}
+
 // atOnce does it for each of n, all at the same time, and fails the benchmark where one fails.
 func atOnce(b *testing.B, n int, do func(i int) error) {
 	b.Helper()
