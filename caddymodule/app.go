@@ -386,6 +386,7 @@ func (a *App) newBackend(opened *OpenStore) (*gate.Backend, error) {
 	a.admin = &administrator{service: service, store: opened.Store, reach: service.Reach, forget: views.Forget, audit: a.audit, pages: accountPages(a.allOrigins())}
 	return &gate.Backend{
 		Ceremonies: watchedCeremonies{service, metrics}, Grants: grants, Demands: demands, Browsers: browsers, Limiter: opened.Limiter, Views: views,
+		OneClock: opened.Clock == nil || !a.store.Shared(), // see now
 	}, nil
 }
 

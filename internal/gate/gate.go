@@ -85,6 +85,9 @@ type Backend struct {
 	Browsers   *grant.Sealer
 	Views      *Views
 	Limiter    *Limiter
+
+	// OneClock says that Views go by the very clock of [Config.Now], so that one reading does for a judgement.
+	OneClock bool
 }
 
 // Ceremonies is what the gate needs of package ceremony. Errors wrap a [passkey.Refusal].

@@ -145,7 +145,7 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	if x.cookies.grant == "" {
 		return policy.Decision{Reason: passkey.GrantMissing}, evidence{}, nil
 	}
-	seen := b.Views.peek(x.user)
+	seen, now := b.Views.peek(x.user)
 	grant, err := seen.open(b.Grants, x.cookies.grant)
 	if err != nil {
 		return policy.Decision{Reason: passkey.GrantUnreadable}, evidence{}, nil
@@ -153,7 +153,9 @@ func (g *Gate) judge(x *exchange, b *Backend, demanded policy.Demand) (policy.De
 	e := evidence{opened: grant}
 	if seen != nil {
 		b.Views.count(Cached)
-		now := g.cfg.Now()
+		if !b.OneClock {
+			now = g.cfg.Now()
+		}
 		decision := e.judge(x, demanded, seen, now)
 		outdated := decision.Reason == passkey.GrantRevoked || decision.Reason == passkey.GrantPasskeyRemoved
 		if !outdated || e.opened.grant.Latest() < now.Add(-b.Views.age(seen)-policy.MaxSkew).UnixNano() {

@@ -74,15 +74,16 @@ func (v *Views) count(source Source) {
 	}
 }
 
-// peek returns a view that is younger than the lag, if there is one. It asks nobody, and is not counted.
-func (v *Views) peek(user string) *view {
-	now := v.now()
-	return v.cached(user, now.Add(-v.lag), now)
+// peek returns a view that is younger than the lag, if there is one, and what its clock shows. It asks nobody, and is not
+// counted.
+func (v *Views) peek(user string) (known *view, now time.Time) {
+	now = v.now()
+	return v.cached(user, now.Add(-v.lag), now), now
 }
 
 // held is peek, and counted.
 func (v *Views) held(user string) *view {
-	known := v.peek(user)
+	known, _ := v.peek(user)
 	if known != nil {
 		v.count(Cached)
 	}
