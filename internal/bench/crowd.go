@@ -113,9 +113,9 @@ func (c crowd) visit(ctx context.Context, r *running, n int) error {
 	})
 }
 
-// begin lets each of the crowd start a ceremony in a browser of their own, at an address of their own.
-func (c crowd) begin(ctx context.Context, r *running) error {
-	return c.each(len(c.names), func(client *http.Client, i int) error {
+// begin lets n of the crowd start a ceremony each, in a browser of their own, at an address of their own.
+func (c crowd) begin(ctx context.Context, r *running, n int) error {
+	return c.each(n, func(client *http.Client, i int) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.origin()+"/.stepgate/challenge/options", strings.NewReader(`{"return_to":"/area0/x"}`))
 		if err != nil {
 			return err
@@ -182,11 +182,11 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 
 // crowds measures what many users leave in memory: those whose grants were judged, and those who started a ceremony.
 func crowds(ctx context.Context, l *lab, plain, ours program) (report.Section, error) {
-	n := pick(l, 100_000, 2_000)
-	held := make(map[bool][][]float64) // by whether gated: a line for each round
+	n, starts := pick(l, 100_000, 2_000), pick(l, 10_000, 500) // a start waits for the disk
+	held := make(map[bool][][]float64)                         // by whether gated: a line for each round
 	if err := l.inTurns(fmt.Sprintf("%d users", n), pick(l, 3, 1), 2, func(i int) error {
 		of := []program{plain, ours}[i]
-		found, err := weighCrowd(ctx, l, of, n)
+		found, err := weighCrowd(ctx, l, of, n, starts)
 		if err != nil {
 			return fmt.Errorf("%s: %w", of.name, err)
 		}
@@ -196,7 +196,7 @@ func crowds(ctx context.Context, l *lab, plain, ours program) (report.Section, e
 		return report.Section{}, err
 	}
 	table := report.Table{Columns: []string{"anonymous memory, MiB", plain.name, ours.name, "Stepgate more, bytes for each user"}}
-	for k, moment := range []string{"idle", fmt.Sprintf("after requests of %s users with a grant each", report.Number(float64(n))), "and a ceremony begun by each"} {
+	for k, moment := range []string{"idle", fmt.Sprintf("after requests of %s users with a grant each", report.Number(float64(n))), fmt.Sprintf("and a ceremony begun by %s of them", report.Number(float64(starts)))} {
 		row := []string{moment}
 		var each []float64
 		for _, gated := range []bool{false, true} {
@@ -206,11 +206,12 @@ func crowds(ctx context.Context, l *lab, plain, ours program) (report.Section, e
 					continue // it has no ceremonies
 				}
 				values = append(values, found[k])
-				if gated && k > 0 {
-					each = append(each, (found[k]-found[k-1])/float64(n))
-				}
-				if gated && k == 1 {
-					each[round] -= (held[false][round][1] - held[false][round][0]) / float64(n)
+				switch {
+				case gated && k == 1:
+					others := held[false][round]
+					each = append(each, (found[1]-found[0]-(others[1]-others[0]))/float64(n))
+				case gated && k == 2:
+					each = append(each, (found[2]-found[1])/float64(starts))
 				}
 			}
 			if values == nil {
@@ -235,13 +236,14 @@ func crowds(ctx context.Context, l *lab, plain, ours program) (report.Section, e
 		table.Rows = append(table.Rows, row)
 	}
 	return report.Section{Blocks: []report.Block{report.Text(`
-What a gateway knows of a user is held until 100,000 others were seen since; what limits ceremonies, for 50,000 of each of users, browsers
-and addresses. Here each user has one passkey, comes from an address of their own, and begins the ceremony in a new browser. Caddy without Stepgate gets
-the same requests.`), table}}, nil
+What a gateway knows of a user is held until 100,000 others were seen since: their passkeys, and the grant that was let pass last. What
+limits ceremonies is held for the people of the last seconds. Here each user has one passkey, comes from an address of their own, and begins the
+ceremony in a new browser. Caddy without Stepgate gets the same requests.`), table}}, nil
 }
 
-// weighCrowd returns the anonymous memory of a program idle, after requests of n users, and after a ceremony begun by each.
-func weighCrowd(ctx context.Context, l *lab, of program, n int) (held []float64, err error) {
+// weighCrowd returns the anonymous memory of a program idle, after requests of n users, and after ceremonies that some of them
+// begin.
+func weighCrowd(ctx context.Context, l *lab, of program, n, starts int) (held []float64, err error) {
 	s, err := l.site(of, fmt.Sprintf("crowd-%t", of.gated), 10)
 	if err != nil {
 		return nil, err
@@ -263,7 +265,7 @@ func weighCrowd(ctx context.Context, l *lab, of program, n int) (held []float64,
 	defer func() { err = errors.Join(err, r.stop()) }()
 	steps := []func() error{func() error { return nil }, func() error { return people.visit(ctx, r, n) }}
 	if s.gated {
-		steps = append(steps, func() error { return people.begin(ctx, r) })
+		steps = append(steps, func() error { return people.begin(ctx, r, starts) })
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

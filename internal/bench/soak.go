@@ -112,7 +112,7 @@ func watch(ctx context.Context, r *running, config []byte, began time.Time, leng
 }
 
 func soakSection(readings []reading, load *mix, length, every time.Duration, reloads int) (report.Section, error) {
-	table := report.Table{Columns: []string{"", "first tenth", "last tenth", "slope of the second half, in an hour", "95 % interval", "grows"}}
+	table := report.Table{Columns: []string{"", "first tenth", "last tenth", "slope of the second half, in an hour", "99 % interval", "grows"}}
 	plot := report.Lines{Name: "memory", Title: "A soak", X: "minutes", Y: "MiB", Linear: true}
 	section, growing := report.Section{Title: fmt.Sprintf("A soak of %v", length)}, []string{}
 	for i, figure := range watched {

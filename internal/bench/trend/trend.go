@@ -19,10 +19,11 @@ type Line struct {
 	N     int
 }
 
-// sure is how many standard errors a slope is surely not further away from the truth than: 95 % of a normal distribution.
-const sure = 1.96
+// sure is how many standard errors a slope is surely not further away from the truth than: 99 % of a normal distribution. Several
+// figures are looked at in one soak, and one in 40 that is called growth by chance would be one soak in ten.
+const sure = 2.576
 
-// Low and High are the ends of the slope's 95 % interval.
+// Low and High are the ends of the slope's 99 % interval.
 func (l Line) Low() float64  { return l.Slope - sure*l.Error }
 func (l Line) High() float64 { return l.Slope + sure*l.Error }
 

@@ -29,8 +29,8 @@ func TestFitIsLeastSquares(t *testing.T) {
 	if math.Abs(line.Slope-0.50009) > 1e-5 || math.Abs(line.Error-0.11791) > 1e-5 || line.N != 11 {
 		t.Errorf("slope %.5f ± %.5f of %d, want 0.50009 ± 0.11791 of 11", line.Slope, line.Error, line.N)
 	}
-	if !line.Grows() || !near(line.High()-line.Low(), 2*1.96*line.Error) {
-		t.Errorf("from %v to %v: want a slope that is surely above 0, and the interval twice 1.96 errors wide", line.Low(), line.High())
+	if !line.Grows() || !near(line.High()-line.Low(), 2*2.576*line.Error) {
+		t.Errorf("from %v to %v: want a slope that is surely above 0, and the interval twice 2.576 errors wide", line.Low(), line.High())
 	}
 }
 
@@ -60,7 +60,7 @@ func walk(random *rand.Rand, n int, keep float64) (y []float64) {
 	return y
 }
 
-// Noise has no trend: a line through it is called growth in about one of 40 cases, also when neighbours are alike.
+// Noise has no trend: a line through it is called growth in one of 200 cases, and in few more when neighbours are alike.
 func TestFitIsNotSureOfNoise(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, keep := range []float64{0, 0.7} {
@@ -75,7 +75,7 @@ func TestFitIsNotSureOfNoise(t *testing.T) {
 				grows++
 			}
 		}
-		if share := float64(grows) / tries; share > 0.1 {
+		if share := float64(grows) / tries; share > 0.05 {
 			t.Errorf("neighbours keep %v: %.1f %% of pure noise is called growth", keep, 100*share)
 		}
 	}
