@@ -25,6 +25,25 @@ func newAdmin(port int) admin {
 
 // call returns the body of a 200.
 func (a admin) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	text, _, err := a.timed(ctx, method, path, body)
+	return text, err
+}
+
+// timed is call, and returns how long it took. The admin API itself is made anew by each reload: a connection to the one
+// before can end without an answer, and then it is asked again, which alone counts.
+func (a admin) timed(ctx context.Context, method, path string, body []byte) (text []byte, took time.Duration, err error) {
+	for range 5 {
+		began := time.Now()
+		text, err = a.once(ctx, method, path, body)
+		took = time.Since(began)
+		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+	}
+	return text, took, err
+}
+
+func (a admin) once(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, fmt.Sprintf("http://127.0.0.1:%d%s", a.port, path), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -48,17 +67,9 @@ func (a admin) call(ctx context.Context, method, path string, body []byte) ([]by
 	return text, nil
 }
 
-// reload puts a configuration in force and returns how long that took. The admin API itself is made anew by each: a
-// connection to the one before can end without an answer, and then it is asked again.
-func (a admin) reload(ctx context.Context, config []byte) (took time.Duration, err error) {
-	for range 5 {
-		began := time.Now()
-		_, err = a.call(ctx, http.MethodPost, "/load", config)
-		took = time.Since(began)
-		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.ECONNREFUSED) {
-			break
-		}
-	}
+// reload puts a configuration in force and returns how long that took.
+func (a admin) reload(ctx context.Context, config []byte) (time.Duration, error) {
+	_, took, err := a.timed(ctx, http.MethodPost, "/load", config)
 	return took, err
 }
 
