@@ -206,12 +206,9 @@ func crowds(ctx context.Context, l *lab, plain, ours program) (report.Section, e
 					continue // it has no ceremonies
 				}
 				values = append(values, found[k])
-				switch {
-				case gated && k == 1:
+				if gated && k == 1 { // ceremonies leave less than what the garbage collector takes or gives
 					others := held[false][round]
 					each = append(each, (found[1]-found[0]-(others[1]-others[0]))/float64(n))
-				case gated && k == 2:
-					each = append(each, (found[2]-found[1])/float64(starts))
 				}
 			}
 			if values == nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// maxViews bounds how many users' views are held. At about 500 bytes each, and as much again where a grant was let pass, that is
-// 120 MB at the most.
+// maxViews bounds how many users' views are held. With the grant that was let pass last each takes about 1 kB, and as much
+// again until the garbage is collected: with all of them 180 MB of anonymous memory were measured (docs/benchmarks.md).
 const maxViews = 100_000
 
 // view is what the gate knows of a user, as of readAt: enough to judge grants without asking the store.
