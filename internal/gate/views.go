@@ -15,8 +15,9 @@ import (
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
-// maxViews bounds how many users' views are held. With the grant that was let pass last each takes about 1 kB, and as much
-// again until the garbage is collected: with all of them 180 MB of anonymous memory were measured (docs/benchmarks.md).
+// maxViews bounds how many users' views are held: those who came within one revocation lag. With the grant that was let pass last
+// each takes about 1 kB, and as much again until the garbage is collected; with all of them, 180 to 190 MiB of anonymous
+// memory were measured.
 const maxViews = 100_000
 
 // view is what the gate knows of a user, as of readAt: enough to judge grants without asking the store.
@@ -181,9 +182,22 @@ func (v *Views) load(ctx context.Context, user string) (*view, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.changes.Load() == changes { // else the read may predate a change made here
+		v.forgetOld(readAt)
 		v.cache.Add(strings.Clone(user), fresh) // or it would hold what the name was cut from: with basic auth, the password
 	}
 	return fresh, nil
+}
+
+// forgetOld drops two of the views that were read longest ago, if they are older than any request may use: one for the one that
+// comes, and one more, so that what is held are the people of the last seconds and not all there ever were.
+func (v *Views) forgetOld(now time.Time) {
+	for range 2 {
+		_, oldest, ok := v.cache.GetOldest()
+		if !ok || now.Sub(oldest.readAt) < v.lag {
+			return
+		}
+		v.cache.RemoveOldest()
+	}
 }
 
 // Forget drops what is known of a user, because this gateway just changed it.

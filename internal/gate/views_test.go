@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -74,6 +75,27 @@ func TestViewsAge(t *testing.T) {
 	v.Forget("alice")
 	if epochOf(t, v); accounts.reads.Load() != 4 {
 		t.Errorf("after forgetting: %d reads", accounts.reads.Load())
+	}
+}
+
+// What is too old to be of use goes when others come; what may be used stays.
+func TestViewsForgetWhatIsTooOld(t *testing.T) {
+	for _, lag := range []time.Duration{0, 5 * time.Second} {
+		accounts, clock := &fakeAccounts{}, newClock()
+		v := NewViews(accounts.read, lag, time.Minute, clock.Now)
+		const users, pace = 5000, 10 * time.Millisecond
+		for i := range users {
+			if _, _, err := v.get(t.Context(), fmt.Sprint("user ", i)); err != nil {
+				t.Fatal(err)
+			}
+			clock.Advance(pace)
+			if back := i - int(lag/pace) + 2; lag > 0 && back >= 0 && v.held(fmt.Sprint("user ", back)) == nil {
+				t.Fatalf("lag %v: user %d, who came within it, is forgotten when %d has come", lag, back, i)
+			}
+		}
+		if most := int(lag/pace) + 2; v.cache.Len() > most {
+			t.Errorf("lag %v: %d of %d users are held, want %d at the most", lag, v.cache.Len(), users, most)
+		}
 	}
 }
 
