@@ -183,68 +183,79 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 // crowds measures what many users leave in memory: those whose grants were judged, and those who started a ceremony.
 func crowds(ctx context.Context, l *lab, plain, ours program) (report.Section, error) {
 	n, starts := pick(l, 100_000, 2_000), pick(l, 10_000, 500) // a start waits for the disk
-	held := make(map[bool][][]float64)                         // by whether gated: a line for each round
-	if err := l.inTurns(fmt.Sprintf("%d users", n), pick(l, 3, 1), 2, func(i int) error {
-		of := []program{plain, ours}[i]
-		found, err := weighCrowd(ctx, l, of, n, starts)
+	variants := []struct {
+		program
+		name    string
+		options []string
+	}{{plain, plain.name, nil}, {ours, ours.name, nil}, {ours, ours.name + ", `revocation_lag 1m`", []string{"revocation_lag 1m"}}}
+	held := make([][][]float64, len(variants)) // for each a line for each round
+	if err := l.inTurns(fmt.Sprintf("%d users", n), pick(l, 3, 1), len(variants), func(i int) error {
+		found, err := weighCrowd(ctx, l, variants[i].program, variants[i].options, n, starts)
 		if err != nil {
-			return fmt.Errorf("%s: %w", of.name, err)
+			return fmt.Errorf("%s: %w", variants[i].name, err)
 		}
-		held[of.gated] = append(held[of.gated], found)
+		held[i] = append(held[i], found)
 		return nil
 	}); err != nil {
 		return report.Section{}, err
 	}
-	table := report.Table{Columns: []string{"anonymous memory, MiB", plain.name, ours.name, "Stepgate more, bytes for each user"}}
-	for k, moment := range []string{"idle", fmt.Sprintf("after requests of %s users with a grant each", report.Number(float64(n))), fmt.Sprintf("and a ceremony begun by %s of them", report.Number(float64(starts)))} {
-		row := []string{moment}
-		var each []float64
-		for _, gated := range []bool{false, true} {
-			var values []float64
-			for round, found := range held[gated] {
-				if !gated && k == 2 {
-					continue // it has no ceremonies
+	many := report.Number(float64(n))
+	table := report.Table{Columns: []string{"anonymous memory, MiB", "idle", "after requests of " + many + " users", "more than Caddy's, bytes for each user",
+		fmt.Sprintf("and a ceremony begun by %s of them", report.Number(float64(starts)))}}
+	for i, of := range variants {
+		row := []string{of.name}
+		for k := range 3 {
+			if k == 2 && of.gated || k < 2 {
+				var values []float64
+				for _, found := range held[i] {
+					values = append(values, found[k])
 				}
-				values = append(values, found[k])
-				if gated && k == 1 { // ceremonies leave less than what the garbage collector takes or gives
-					others := held[false][round]
-					each = append(each, (found[1]-found[0]-(others[1]-others[0]))/float64(n))
+				summary, err := sample.Of(values)
+				if err != nil {
+					return report.Section{}, err
 				}
-			}
-			if values == nil {
+				row = append(row, report.Spread(summary.Scale(mebibyte)))
+			} else {
 				row = append(row, "–")
-				continue
 			}
-			summary, err := sample.Of(values)
-			if err != nil {
-				return report.Section{}, err
+			if k == 1 {
+				text, err := eachMore(held[i], held[0], n)
+				if err != nil {
+					return report.Section{}, err
+				}
+				row = append(row, text)
 			}
-			row = append(row, report.Spread(summary.Scale(mebibyte)))
-		}
-		if each == nil {
-			row = append(row, "–")
-		} else {
-			summary, err := sample.Of(each)
-			if err != nil {
-				return report.Section{}, err
-			}
-			row = append(row, report.Spread(summary))
 		}
 		table.Rows = append(table.Rows, row)
 	}
 	return report.Section{Blocks: []report.Block{report.Text(`
-What a gateway knows of a user is held until 100,000 others were seen since: their passkeys, and the grant that was let pass last. What
-limits ceremonies is held for the people of the last seconds. Here each user has one passkey, comes from an address of their own, and begins the
-ceremony in a new browser. Caddy without Stepgate gets the same requests.`), table}}, nil
+What a gateway knows of a user (their passkeys, and the grant that was let pass last) is of use for one ` + "`revocation_lag`" + `, by default five
+seconds, and goes when others come later; with one minute, all of these are held at once. What limits ceremonies is held for the
+people of the last seconds. Each user has one passkey, comes from an address of their own, and begins the ceremony in a new browser. Caddy
+without Stepgate gets the same requests.`), table}}, nil
+}
+
+// eachMore says how much more the requests of n users left than they left the plain program.
+func eachMore(held, plain [][]float64, n int) (string, error) {
+	if &held[0] == &plain[0] {
+		return "–", nil
+	}
+	var each []float64
+	for round := range held {
+		each = append(each, (held[round][1]-held[round][0]-(plain[round][1]-plain[round][0]))/float64(n))
+	}
+	summary, err := sample.Of(each)
+	return report.Spread(summary), err
 }
 
 // weighCrowd returns the anonymous memory of a program idle, after requests of n users, and after ceremonies that some of them
 // begin.
-func weighCrowd(ctx context.Context, l *lab, of program, n, starts int) (held []float64, err error) {
+func weighCrowd(ctx context.Context, l *lab, of program, options []string, n, starts int) (held []float64, err error) {
 	s, err := l.site(of, fmt.Sprintf("crowd-%t", of.gated), 10)
 	if err != nil {
 		return nil, err
 	}
+	s.options = options
 	if err := os.RemoveAll(s.folder); err != nil { // of the round before
 		return nil, err
 	}
