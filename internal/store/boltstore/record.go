@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -101,12 +102,21 @@ func encode[T any](record T) ([]byte, error) {
 // a value belongs, or anything behind the record makes the two differ.
 func decode[T interface{ version() int }](data []byte) (T, error) {
 	var record T
-	if json.Unmarshal(data, &record) == nil && record.version() == recordVersion {
-		if again, err := json.Marshal(record); err == nil && bytes.Equal(again, data) {
-			return record, nil
-		}
+	if json.Unmarshal(data, &record) == nil && record.version() == recordVersion && isEncoding(data, &record) {
+		return record, nil
 	}
 	return unreadable[T](data)
+}
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// isEncoding reports whether encode makes just this of a record.
+func isEncoding(data []byte, record any) bool {
+	buffer := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(buffer)
+	buffer.Reset()
+	err := json.NewEncoder(buffer).Encode(record) // what Marshal makes, and a line feed
+	return err == nil && bytes.Equal(bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), data)
 }
 
 // unreadable tells why a record can't be read. Another version may mean anything, so that comes first.
