@@ -2,6 +2,7 @@ package ceremony
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,8 @@ func (r *recent) mark() uint64 {
 func (r *recent) add(user string, last stepUp, mark uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	user = strings.Clone(user) // or it would hold what the name was cut from: with basic auth, the password
+	last.account.User.Name = user
 	if r.changes != mark {
 		last = last.blind()
 	}

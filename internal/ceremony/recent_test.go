@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
+	"weak"
 
 	"github.com/stepgate/stepgate/internal/authtest"
 	"github.com/stepgate/stepgate/internal/ceremony"
@@ -307,4 +310,25 @@ func TestRecallFails(t *testing.T) {
 	f.issue = func() error { return passkey.StoreUnavailable }
 	_, err := w.Start(t.Context(), ada, stepUp)
 	refused(t, err, passkey.StoreUnavailable)
+}
+
+// TestRecallHoldsTheNameOnly: of what the user's name was cut from, such as the password behind basic auth, a service keeps nothing.
+func TestRecallHoldsTheNameOnly(t *testing.T) {
+	w, a := newWorld(t, recall), key()
+	w.enrol(ada, a)
+	var header weak.Pointer[byte]
+	func() {
+		text := []byte(ada.User + ":password, and enough behind it to be allocated alone")
+		header = weak.Make(&text[0])
+		party := ada
+		party.User = unsafe.String(&text[0], len(ada.User)) // as strings.Cut shares its argument
+		must(w.authenticate(party, stepUp, a))(t)
+	}()
+	runtime.GC()
+	if header.Value() != nil {
+		t.Error("the whole of it is still there")
+	}
+	if got := offered(t, w.start(ada, stepUp)); got != 1 {
+		t.Errorf("%d passkeys are offered", got)
+	}
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
+	"weak"
 
 	"github.com/stepgate/stepgate/internal/clocktest"
 	"github.com/stepgate/stepgate/internal/passkey"
@@ -310,4 +313,26 @@ func TestViewsCount(t *testing.T) {
 	counts[Cached] = 0
 	mu.Unlock()
 	wants(0, 1, 1, 0)
+}
+
+// Of what the user's name was cut from, such as the password behind basic auth, a view keeps nothing.
+func TestViewsHoldTheNameOnly(t *testing.T) {
+	accounts := &fakeAccounts{}
+	v := NewViews(accounts.read, time.Minute, time.Minute, newClock().Now)
+	const name = "ada@example.com"
+	var header weak.Pointer[byte]
+	func() {
+		text := []byte(name + ":password, and enough behind it to be allocated alone")
+		header = weak.Make(&text[0])
+		if _, err := v.read(t.Context(), unsafe.String(&text[0], len(name))); err != nil { // as strings.Cut shares its argument
+			t.Fatal(err)
+		}
+	}()
+	runtime.GC()
+	if header.Value() != nil {
+		t.Error("the whole of it is still there")
+	}
+	if v.held(name) == nil {
+		t.Error("nothing is held")
+	}
 }
