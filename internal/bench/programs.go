@@ -29,7 +29,7 @@ type program struct {
 const (
 	plainName = "Caddy"
 	againName = "Caddy, once more"
-	awsName   = "Caddy, AWS SDK linked in, unused"
+	awsName   = "Caddy, AWS SDK linked in"
 	ourName   = "Stepgate"
 )
 

@@ -23,8 +23,8 @@ func startPart(ctx context.Context, l *lab) (report.Section, error) {
 Built binaries, each with one site that answers at once and a store file that is there already. *Caddy* is Caddy's own
 command of the version that Stepgate is built with, with the same flags (` + "`CGO_ENABLED=0 -trimpath -ldflags '-s -w'`" + `). For each
 protected route of Stepgate it has a route with the same path and one handler (` + "`header /area1/* …`" + `). *Caddy, once more* is
-the same binary: what it differs by is what the measurement can't tell from nothing. *Caddy, AWS SDK linked in, unused* is
-Caddy with a blank import of the packages that the DynamoDB store needs. All in turns, there and back.`)}}
+the same binary: what it differs by is what the measurement can't tell from nothing. *Caddy, AWS SDK linked in* is
+Caddy with a blank import of the packages that the DynamoDB store needs, which nothing calls. All in turns, there and back.`)}}
 	for _, measure := range []func(context.Context, *lab, []program) (report.Section, error){startUps, reloads, memories} {
 		more, err := measure(ctx, l, programs)
 		if err != nil {
