@@ -31,8 +31,8 @@ type stepUp struct {
 // blind is the step-up without what it found.
 func (s stepUp) blind() stepUp { return stepUp{ceremony: s.ceremony, at: s.at} }
 
-// recent remembers the last step-up of each user for [Lately]. Nothing is decided on it but what the next one is offered, and
-// that a challenge which a store gave out twice is refused. Safe for concurrent use.
+// recent remembers the last step-up of each user for [Lately]. Nothing is decided on it but what the next one is offered, and, in
+// depth, that its very challenge is refused, should a store give it out twice. Safe for concurrent use.
 type recent struct {
 	mu      sync.Mutex
 	users   *simplelru.LRU[string, *stepUp] // never asked with Get: so the oldest entry is the one that was added first
