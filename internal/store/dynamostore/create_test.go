@@ -211,8 +211,8 @@ func TestCreateWaits(t *testing.T) {
 	db, aws := unmade(t), newCloud(t)
 	aws.slow = 1 << 30
 	opened := db.open(dynamostore.Options{Endpoint: aws.url})
-	err := opened.Create(t.Context(), dynamostore.CreateOptions{Timeout: 500 * time.Millisecond, Poll: 10 * time.Millisecond})
-	says(t, err, "not done after 500ms; running it again goes on where this stopped", "is not ready, its status is CREATING")
+	err := opened.Create(t.Context(), dynamostore.CreateOptions{Timeout: 4 * time.Second, Poll: 10 * time.Millisecond})
+	says(t, err, "not done after 4s; running it again goes on where this stopped", "is not ready, its status is CREATING")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	err = opened.Create(ctx, dynamostore.CreateOptions{Poll: 10 * time.Millisecond, Progress: func(line string) {
