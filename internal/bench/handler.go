@@ -56,6 +56,11 @@ the grant, as the first request does. *Route* is Caddy's server with a route tha
 		{Key: "handler-allocations", What: "its allocations", Wanted: "at most 4",
 			Measured: report.Whole(allocations.Median), Met: allocations.Median <= maxHandlerAllocations},
 	}
+	shares, err := l.handlerShares(ctx, time.Median)
+	if err != nil {
+		return report.Section{}, err
+	}
+	section.Blocks = append(section.Blocks, report.Text("### Where the time goes\n\nBy a CPU profile of one more run of *Handler*, in parts of its median."), shares)
 	rules, err := growth(found, "Rules")
 	if err != nil {
 		return report.Section{}, err

@@ -12,7 +12,7 @@ import (
 	"github.com/stepgate/stepgate/internal/bench/report"
 )
 
-// share is a part of a ceremony's time: that of stacks in which these functions are, and none of those. Profiles leave out the
+// share is a part of a benchmark's time: that of stacks in which these functions are, and none of those. Profiles leave out the
 // outermost frames of deep stacks, as the AWS SDK's are, so that what is looked for is near what takes the time.
 type share struct{ what, with, without string }
 
@@ -98,14 +98,27 @@ func (p profile) of(ctx context.Context, s share) (float64, error) {
 	return strconv.ParseFloat(found[1], 64)
 }
 
-// profile runs a benchmark once more.
+// profile runs a ceremony's benchmark once more.
 func (l *lab) profile(ctx context.Context, m measured) (profile, error) {
 	pkg := "internal/ceremony"
 	if m.wanted == wantedOnDynamoDB {
 		pkg = "internal/store/dynamostore"
 	}
-	l.say("profiling %s of %s", m.benchmark, pkg)
-	levels := strings.Split("Benchmark"+m.benchmark, "/")
+	p, err := l.profileOf(ctx, pkg, m.benchmark, pick(l, "10000x", "2000x"), "-test.cpu=1")
+	if err != nil {
+		return profile{}, err
+	}
+	verifying, err := p.of(ctx, sharesOf[0])
+	if err == nil && verifying == 0 {
+		err = fmt.Errorf("a profile of %s without its verification", m.benchmark)
+	}
+	return p, err
+}
+
+// profileOf runs a benchmark of a package whose benchmarks were run before.
+func (l *lab) profileOf(ctx context.Context, pkg, benchmark, benchtime string, more ...string) (profile, error) {
+	l.say("profiling %s of %s", benchmark, pkg)
+	levels := strings.Split("Benchmark"+benchmark, "/")
 	for i, level := range levels {
 		levels[i] = "^" + level + "$"
 	}
@@ -114,15 +127,11 @@ func (l *lab) profile(ctx context.Context, m measured) (profile, error) {
 	if err != nil {
 		return profile{}, err
 	}
-	command := exec.CommandContext(ctx, p.binary, "-test.run=^$", "-test.bench="+strings.Join(levels, "/"), "-test.benchtime="+pick(l, "10000x", "2000x"),
-		"-test.cpu=1", "-test.cpuprofile="+p.file, "-test.timeout=1h")
+	command := exec.CommandContext(ctx, p.binary, append(more, "-test.run=^$", "-test.bench="+strings.Join(levels, "/"), "-test.benchtime="+benchtime,
+		"-test.cpuprofile="+p.file, "-test.timeout=1h")...)
 	command.Dir = where
 	if printed, err := command.CombinedOutput(); err != nil {
-		return profile{}, fmt.Errorf("profiling %s: %w\n%s", m.benchmark, err, printed)
+		return profile{}, fmt.Errorf("profiling %s: %w\n%s", benchmark, err, printed)
 	}
-	verifying, err := p.of(ctx, sharesOf[0])
-	if err == nil && verifying == 0 {
-		err = fmt.Errorf("a profile of %s without its verification", m.benchmark)
-	}
-	return p, err
+	return p, nil
 }
