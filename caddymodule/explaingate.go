@@ -66,7 +66,7 @@ func (s *settings) enrolled() bool {
 }
 
 // plant puts a value where a source reads it, as the first factor would; "" takes it away.
-func (s source) plant(r *http.Request, replacer *caddy.Replacer, value string) {
+func (s *source) plant(r *http.Request, replacer *caddy.Replacer, value string) {
 	switch {
 	case s.header != "":
 		delete(r.Header, s.header)

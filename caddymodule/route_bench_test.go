@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -51,27 +52,24 @@ func BenchmarkRoute(b *testing.B) {
 			path := "/" + variant + "/x"
 			sent := alice.request("GET", path, "", with("Accept", "text/html"), with("User-Agent", "Mozilla/5.0"))
 			sent.Header.Set("Cookie", "theme=dark; sid=0123456789abcdef; stepgate="+alice.cookies["stepgate"]+"; lang=en")
-			var requests [16]*http.Request // few at once, as those of the handler's own benchmark
+			var requests [atATime]*http.Request
+			for i := range requests {
+				requests[i] = (&http.Request{
+					Method: "GET", URL: &url.URL{Path: path}, Host: sent.URL.Host, RequestURI: path, RemoteAddr: "127.0.0.1:1",
+					Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: sent.Header.Clone(), Body: http.NoBody,
+				}).WithContext(context.WithValue(context.Background(), http.LocalAddrContextKey, nil))
+			}
 			w := &nowhere{header: http.Header{}}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				if i%len(requests) == 0 {
-					b.StopTimer()
-					for j := range requests {
-						requests[j] = (&http.Request{
-							Method: "GET", URL: &url.URL{Path: path}, Host: sent.URL.Host, RequestURI: path, RemoteAddr: "127.0.0.1:1",
-							Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: sent.Header.Clone(), Body: http.NoBody,
-						}).WithContext(context.WithValue(context.Background(), http.LocalAddrContextKey, nil))
-					}
-					b.StartTimer()
-				}
+			inTurns(b, func(i int) {
+				clear(requests[i].Header)
+				maps.Copy(requests[i].Header, sent.Header)
+			}, func(i int) {
 				w.status = 0
-				server.ServeHTTP(w, requests[i%len(requests)])
+				server.ServeHTTP(w, requests[i])
 				if w.status != 200 {
 					b.Fatalf("status %d", w.status)
 				}
-			}
+			})
 		})
 	}
 }

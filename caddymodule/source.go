@@ -95,7 +95,7 @@ func checkSessionSource(placeholder string) error {
 
 // read returns the value, or "" where there is none; where a header or cookie is there several times, since somebody added
 // theirs to the first factor's; and where a client certificate was not verified against a CA.
-func (s source) read(r *http.Request, replacer *caddy.Replacer) string {
+func (s *source) read(r *http.Request, replacer *caddy.Replacer) string {
 	switch {
 	case s.key == "":
 		return ""
@@ -135,7 +135,7 @@ func theCookie(lines []string, name string) string {
 }
 
 // headers returns the request header that the source reads, if any.
-func (s source) headers() []string {
+func (s *source) headers() []string {
 	if s.header == "" {
 		return nil
 	}

@@ -28,7 +28,9 @@ func handlerPart(ctx context.Context, l *lab) (report.Section, error) {
 A request to a protected route with a live grant, ten rules, headers and placeholders included. *Handler* is Stepgate's
 code alone, with the grant that this user's last request bore too, as all of a page's requests do; *HandlerFirst* has to open
 the grant, as the first request does. *Route* is Caddy's server with a route that answers at once: without Stepgate
-(bare), with it on an open route, and on a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one process.`)}}
+(bare), with it on an open route, and on a protected one. These are Go benchmarks of ` + "`caddymodule`" + `, in one process;
+what they measure is the time of 16 requests one after another, which were there before and are put back as they were for the
+next turn, so that the garbage collected meanwhile is the handler's own.`)}}
 	table := report.Table{Columns: []string{"benchmark", "time, ns", "allocations", "bytes"}}
 	for _, name := range found.Names {
 		if strings.Contains(name, "N=") {

@@ -9,55 +9,68 @@ import (
 // thousand rules costs about what one with ten does. It decides nothing by itself; it leaves out only rules whose
 // [Route.Paths] say that they can't match.
 //
-// Prefixes are kept sorted, each with the longest other one that it begins with: the path's own is found by bisection and
-// a walk up from there. The candidates of every pattern are merged with those of the shorter prefixes beforehand.
+// The patterns' texts are kept sorted, each with the longest prefix that it begins with: a path's own is found by bisection
+// and a walk up from there. The candidates of every pattern are merged with those of the shorter prefixes beforehand.
 type index struct {
-	exact    map[string][]int
-	prefixes []prefix // by text; the first is "", which every path has
+	entries []entry // by text; the first is "", which every path has as a prefix
 }
 
-// prefix is a pattern without its `*`.
-type prefix struct {
+// entry is the text of a pattern, without its `*`. It may be there with and without one. Candidates are the rules to try, in
+// their order; the last one may be known to match.
+type entry struct {
 	text   string
 	parent int   // the longest of the prefixes that this one begins with; -1 for ""
-	rules  []int // the rules to try, in their order; the last one may be known to match
+	prefix []int // candidates of paths that begin with the text; nil if that is no pattern
+	whole  []int // candidates of the path that is the text; nil if that is no pattern
 }
 
 func newIndex(rules []Route) *index {
-	own := map[string][]int{"": nil} // rules by prefix
-	exact := map[string][]int{}
+	prefixes, wholes := map[string][]int{"": {}}, map[string][]int{} // rules by text
 	for i, rule := range rules {
 		if rule.Paths == nil {
-			own[""] = append(own[""], i)
+			prefixes[""] = append(prefixes[""], i)
 		}
 		for _, pattern := range rule.Paths {
 			if text, wild := strings.CutSuffix(pattern, "*"); wild {
-				own[text] = append(own[text], i)
+				prefixes[text] = append(prefixes[text], i)
 			} else {
-				exact[pattern] = append(exact[pattern], i)
+				wholes[pattern] = append(wholes[pattern], i)
 			}
 		}
 	}
-	x := &index{exact: make(map[string][]int, len(exact))}
-	for text, candidates := range own {
-		x.prefixes = append(x.prefixes, prefix{text: text, parent: -1, rules: candidates})
-	}
-	slices.SortFunc(x.prefixes, func(a, b prefix) int { return strings.Compare(a.text, b.text) })
-	for i := range x.prefixes {
-		p := &x.prefixes[i]
-		for p.parent = i - 1; p.parent >= 0 && !strings.HasPrefix(p.text, x.prefixes[p.parent].text); {
-			p.parent = x.prefixes[p.parent].parent
+	texts := slices.Compact(slices.Sorted(func(yield func(string) bool) {
+		for _, of := range []map[string][]int{prefixes, wholes} {
+			for text := range of {
+				if !yield(text) {
+					return
+				}
+			}
 		}
-		if p.parent >= 0 {
-			p.rules = append(slices.Clone(p.rules), x.prefixes[p.parent].rules...)
+	}))
+	x := &index{entries: make([]entry, len(texts))}
+	for i, text := range texts {
+		e := &x.entries[i]
+		e.text = text
+		for e.parent = i - 1; e.parent >= 0 && !x.entries[e.parent].holds(text); {
+			e.parent = x.entries[e.parent].parent
 		}
-		p.rules = inOrder(p.rules, rules)
-	}
-	for text, candidates := range exact {
-		x.exact[text] = inOrder(append(slices.Clone(candidates), x.byPrefix(text)...), rules)
+		var shorter []int
+		if e.parent >= 0 {
+			shorter = x.entries[e.parent].prefix
+		}
+		if own, ok := prefixes[text]; ok {
+			e.prefix = inOrder(slices.Concat(own, shorter), rules)
+			shorter = e.prefix
+		}
+		if own, ok := wholes[text]; ok {
+			e.whole = inOrder(slices.Concat(own, shorter), rules)
+		}
 	}
 	return x
 }
+
+// holds reports whether the text is a prefix that the path begins with.
+func (e *entry) holds(path string) bool { return e.prefix != nil && strings.HasPrefix(path, e.text) }
 
 // inOrder returns candidates sorted, each once, up to the first that needs no more than the path to match.
 func inOrder(candidates []int, rules []Route) []int {
@@ -66,31 +79,27 @@ func inOrder(candidates []int, rules []Route) []int {
 	if sure := slices.IndexFunc(candidates, func(i int) bool { return rules[i].Match == nil }); sure >= 0 {
 		candidates = candidates[:sure+1]
 	}
-	return slices.Clip(candidates)
+	return append([]int{}, candidates...) // never nil
 }
 
 // candidates returns the rules to try for a path in lower case, in their order.
 func (x *index) candidates(path string) []int {
-	if rules, ok := x.exact[path]; ok {
-		return rules
-	}
-	return x.byPrefix(path)
-}
-
-func (x *index) byPrefix(path string) []int {
 	// The last one that is not behind path is the longest that path begins with, or follows it below a common one.
-	low, high := 0, len(x.prefixes)
+	low, high := 0, len(x.entries)
 	for low < high {
 		middle := int(uint(low+high) >> 1) // #nosec G115 -- both are indexes
-		if x.prefixes[middle].text <= path {
+		if x.entries[middle].text <= path {
 			low = middle + 1
 		} else {
 			high = middle
 		}
 	}
-	at := &x.prefixes[low-1] // "" is behind nothing
-	for !strings.HasPrefix(path, at.text) {
-		at = &x.prefixes[at.parent]
+	e := &x.entries[low-1] // "" is behind nothing
+	if e.whole != nil && e.text == path {
+		return e.whole
 	}
-	return at.rules
+	for !e.holds(path) {
+		e = &x.entries[e.parent]
+	}
+	return e.prefix
 }

@@ -25,13 +25,21 @@ func (g *Gate) scrub(x *exchange, secure bool) {
 	r := x.r
 	var nominated, cookies []string
 	for name, values := range r.Header { // once, and no further look at the map for what is not there
-		switch {
-		case name == "Cookie":
-			cookies = values
-		case name == "Connection":
-			nominated = values
-		case name != "" && name[0]|0x20 == 'x' && (isOwnHeader(name) || isOverride(name)):
-			delete(r.Header, name)
+		if name == "" {
+			continue
+		}
+		switch name[0] { // most are none of these
+		case 'C':
+			switch name {
+			case "Cookie":
+				cookies = values
+			case "Connection":
+				nominated = values
+			}
+		case 'X', 'x':
+			if isOwnHeader(name) || isOverride(name) {
+				delete(r.Header, name)
+			}
 		}
 	}
 	if r.Trailer != nil {
@@ -173,6 +181,10 @@ func (g *Gate) takeFrom(line string, secure bool, found *cookies) (rest string, 
 		if length := strings.IndexByte(line[at:], ';'); length >= 0 {
 			end = at + length
 		}
+		if !mayBeOwnCookie(line[at:end]) {
+			at = end + 1
+			continue
+		}
 		if name, value := cut(line[at:end]); g.isOwnCookie(name) {
 			if count++; count == 1 {
 				from, to = at, end
@@ -203,6 +215,16 @@ func (g *Gate) takeFrom(line string, secure bool, found *cookies) (rest string, 
 		return line[:from] + "; " + line[to:], true
 	}
 	return g.withoutOwnCookies(line), true
+}
+
+// mayBeOwnCookie reports whether a pair begins as our cookies' names do. Most don't, so that no more of them is looked at.
+func mayBeOwnCookie(pair string) bool {
+	for i := range len(pair) {
+		if c := pair[i]; !isSpace(c) {
+			return c|0x20 == 's' || c == '_'
+		}
+	}
+	return false
 }
 
 func isBetween(c byte) bool { return c == ';' || isSpace(c) }

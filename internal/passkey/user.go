@@ -175,6 +175,9 @@ func (u User) hasName(folded string, except []byte) bool {
 // CheckUser tells whether a user's name, as the first factor handed it over, can be used: [UserMissing] when it is
 // empty or blank, [UserInvalid] when it is longer than [MaxUserLength], not UTF-8, or holds control characters.
 func CheckUser(name string) error {
+	if isOrdinary(name) {
+		return nil
+	}
 	if strings.TrimSpace(name) == "" {
 		return UserMissing
 	}
@@ -182,6 +185,17 @@ func CheckUser(name string) error {
 		return UserInvalid
 	}
 	return nil
+}
+
+// isOrdinary reports whether a name is short and of visible ASCII characters, as most are: CheckUser then need not look at
+// it three times.
+func isOrdinary(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= MaxUserLength
 }
 
 // CheckName returns a passkey's name with the space around it removed, or [NameInvalid] when it is empty, longer than
