@@ -203,11 +203,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		w.WriteHeader(http.StatusInternalServerError)
 		return nil
 	}
-	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
-	client, _ := vars[caddyhttp.ClientIPVarKey].(string)
 	in := gate.Request{
 		User: h.user.read(r, replacer), Session: h.session.read(r, replacer), SignedIn: h.signIn.read(r, replacer),
-		Client: client, TrustedPeer: trusted, Original: original.URL, IDs: requestIDs{replacer},
+		Original: original.URL, Peer: peer(vars), IDs: requestIDs{replacer},
 	}
 	if earlier, met := vars[passedKey].(*Handler); met {
 		// Which block's word counts? Nobody could tell, so the request goes nowhere.
@@ -248,6 +246,21 @@ func (p placeholders) value(key string) (any, bool) {
 		return p.Would(), true
 	}
 	return nil, false
+}
+
+// peer is what Caddy's server found out about the connection, among a request's variables.
+type peer map[string]any
+
+// Client implements [gate.Peer].
+func (vars peer) Client() string {
+	client, _ := vars[caddyhttp.ClientIPVarKey].(string)
+	return client
+}
+
+// Trusted implements [gate.Peer].
+func (vars peer) Trusted() bool {
+	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
+	return trusted
 }
 
 // requestIDs asks Caddy for the request's id, which is made at the first time of asking.

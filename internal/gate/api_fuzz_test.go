@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/stepgate/stepgate/internal/authtest"
-	"github.com/stepgate/stepgate/internal/gate"
 	"github.com/stepgate/stepgate/internal/passkey"
 )
 
@@ -53,7 +52,7 @@ func FuzzAPI(f *testing.F) {
 		w.t = t
 		w.clock.Advance(time.Minute) // fills the buckets
 		to := addresses[address%uint(len(addresses))]
-		response := alice.do(to.method, "/.stepgate"+to.path, strings.NewReader(body), header("Content-Type", "application/json"), func(_ *http.Request, in *gate.Request) { in.Client = "192.0.2.1" })
+		response := alice.do(to.method, "/.stepgate"+to.path, strings.NewReader(body), header("Content-Type", "application/json"), from("192.0.2.1"))
 		answer := wantBody(t, response)
 		if response.StatusCode >= 500 {
 			t.Fatalf("%s %s %q: %d %s", to.method, to.path, body, response.StatusCode, answer)

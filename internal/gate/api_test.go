@@ -506,7 +506,7 @@ func FuzzDemand(f *testing.F) {
 		}
 		w.t = t
 		response := alice.do("POST", "/.stepgate/challenge/options", bytes.NewReader(body), header("Content-Type", "application/json"),
-			func(_ *http.Request, in *gate.Request) { in.Client = text })
+			from(text))
 		switch response.StatusCode {
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge: // not ours
 		case http.StatusConflict: // ours: alice has no passkey

@@ -82,7 +82,7 @@ func (g *Gate) demandOf(x *exchange, b *Backend, body *strictjson.Reader) (deman
 
 // limited refuses a ceremony start when too many were started.
 func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
-	x.wait = b.Limiter.take(x.user, x.in.Client, party.Browser, x.provenBrowser(b), g.cfg.Now())
+	x.wait = b.Limiter.take(x.user, x.in.client(), party.Browser, x.provenBrowser(b), g.cfg.Now())
 	if x.wait == 0 {
 		return false
 	}
@@ -97,7 +97,7 @@ func (g *Gate) limited(x *exchange, b *Backend, party ceremony.Party) bool {
 // sign-in could have throttled. Whoever hits a live challenge uses it up, and its start was paid for: they get the token
 // back.
 func (g *Gate) limitedFinish(x *exchange, b *Backend, party ceremony.Party) (settle func(error), limited bool) {
-	token, wait := b.Limiter.takeFinish(x.user, x.in.Client, party.Browser, x.provenBrowser(b), g.cfg.Now())
+	token, wait := b.Limiter.takeFinish(x.user, x.in.client(), party.Browser, x.provenBrowser(b), g.cfg.Now())
 	if x.wait = wait; wait > 0 {
 		g.refuse(x, passkey.RateLimited)
 		return nil, true

@@ -230,12 +230,18 @@ func FuzzHost(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, host string) {
 		want, known := names[asciiLower(host)]
-		got, refusal := g.originOf(&http.Request{Host: host}, &Request{TrustedPeer: true})
+		got, refusal := g.originOf(&http.Request{Host: host}, &Request{Peer: trustedPeer{}})
 		if known != (got != nil) || known && (got.text != want || refusal != "") || !known && refusal != passkey.OriginUnknown {
 			t.Fatalf("%q: %+v, %s", host, got, refusal)
 		}
 	})
 }
+
+// trustedPeer is one of trusted_proxies.
+type trustedPeer struct{}
+
+func (trustedPeer) Client() string { return "" }
+func (trustedPeer) Trusted() bool  { return true }
 
 // FuzzSameOrigin: nobody passes for a page of this origin who is not said to be one, once, by every header that says where
 // a request comes from.

@@ -109,14 +109,28 @@ type Ceremonies interface {
 // Request is what the edge knows of a request beyond the request itself. Nothing in it is taken from a client's word:
 // the user and session come from the configured first factor, the address from Caddy's trusted_proxies logic.
 type Request struct {
-	User        string   // who the first factor says it is; "" for nobody, or for several at once
-	Session     string   // the first-factor session; ignored unless BindSession
-	SignedIn    string   // when it says that they signed in; "" where it does not, or several times. Ignored unless SignInWithin
-	Client      string   // client address
-	TrustedPeer bool     // the connection comes from one of trusted_proxies
-	Original    *url.URL // as the client sent it, before any rewrite
-	IDs         IDSource // may be nil
+	User     string   // who the first factor says it is; "" for nobody, or for several at once
+	Session  string   // the first-factor session; ignored unless BindSession
+	SignedIn string   // when it says that they signed in; "" where it does not, or several times. Ignored unless SignInWithin
+	Original *url.URL // as the client sent it, before any rewrite
+	Peer     Peer     // nil: an unknown one
+	IDs      IDSource // may be nil
 }
+
+// Peer is who is at the other end of a request's connection. It is asked only where it matters: most requests don't need it.
+type Peer interface {
+	Client() string // the client's address
+	Trusted() bool  // the connection comes from one of trusted_proxies
+}
+
+func (in *Request) client() string {
+	if in.Peer == nil {
+		return ""
+	}
+	return in.Peer.Client()
+}
+
+func (in *Request) trusted() bool { return in.Peer != nil && in.Peer.Trusted() }
 
 // IDSource makes a request's id when a log line or an answer needs one: most requests need none.
 type IDSource interface{ RequestID() string }

@@ -199,6 +199,20 @@ func (w *world) browser(user string) *browser {
 	return &browser{w: w, user: user, client: "192.0.2.1", origin: console, cookies: map[string]*http.Cookie{}}
 }
 
+// peer is a [gate.Peer].
+type peer struct {
+	client  string
+	trusted bool
+}
+
+func (p peer) Client() string { return p.client }
+func (p peer) Trusted() bool  { return p.trusted }
+
+// from has a request come from an address.
+func from(client string) change {
+	return func(_ *http.Request, in *gate.Request) { in.Peer = peer{client: client} }
+}
+
 // change alters a request before it is sent.
 type change func(*http.Request, *gate.Request)
 
@@ -228,7 +242,7 @@ func (b *browser) do(method, target string, body io.Reader, changes ...change) *
 	if err != nil {
 		original = r.URL
 	}
-	in := &gate.Request{User: b.user, Session: b.session, Client: b.client, Original: original}
+	in := &gate.Request{User: b.user, Session: b.session, Peer: peer{client: b.client}, Original: original}
 	for _, change := range changes {
 		change(r, in)
 	}

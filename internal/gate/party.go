@@ -74,7 +74,7 @@ func (g *Gate) originOf(r *http.Request, in *Request) (*origin, passkey.Refusal)
 			return nil, passkey.OriginUnknown
 		}
 	}
-	if o.secure && r.TLS == nil && !in.TrustedPeer {
+	if o.secure && r.TLS == nil && !in.trusted() {
 		return o, passkey.OriginInsecure
 	}
 	return o, ""

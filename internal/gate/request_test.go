@@ -270,7 +270,7 @@ func TestOrigins(t *testing.T) {
 	alice := steppedUp(w, "alice")
 	host := func(host string) change { return func(r *http.Request, _ *gate.Request) { r.Host = host } }
 	plain := func(trusted bool) change {
-		return func(r *http.Request, in *gate.Request) { r.TLS, in.TrustedPeer = nil, trusted }
+		return func(r *http.Request, in *gate.Request) { r.TLS, in.Peer = nil, peer{trusted: trusted} }
 	}
 	for _, same := range []string{"console.example.com", "console.example.com:443", "CONSOLE.example.COM"} {
 		alice.passes("/admin", host(same))

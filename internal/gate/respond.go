@@ -23,7 +23,7 @@ import (
 // event starts an audit event about this request.
 func (x *exchange) event(kind audit.Kind) audit.Event {
 	return audit.Event{
-		Kind: kind, User: x.user, Client: x.in.Client, Host: x.r.Host, Method: x.r.Method, Path: x.in.Original.Path,
+		Kind: kind, User: x.user, Client: x.in.client(), Host: x.r.Host, Method: x.r.Method, Path: x.in.Original.Path,
 		Rule: x.rule.Name, RequestID: x.in.id(),
 	}
 }

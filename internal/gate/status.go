@@ -83,7 +83,7 @@ func (g *Gate) logout(x *exchange, b *Backend, _ *strictjson.Reader) {
 			return
 		}
 	}
-	if x.wait = b.Limiter.take(x.user, x.in.Client, party.Browser, true, g.cfg.Now()); x.wait > 0 {
+	if x.wait = b.Limiter.take(x.user, x.in.client(), party.Browser, true, g.cfg.Now()); x.wait > 0 {
 		g.refuse(x, passkey.RateLimited)
 		return
 	}

@@ -147,7 +147,7 @@ func (s *scene) send(method, target string, body any) reply {
 	seen := s.journal.count()
 	began := time.Now()
 	w := httptest.NewRecorder()
-	_, reached := s.gate.Serve(w, r, &gate.Request{User: user, Client: "192.0.2.1", Original: r.URL})
+	_, reached := s.gate.Serve(w, r, &gate.Request{User: user, Peer: peer{}, Original: r.URL})
 	in := reply{status: w.Code, body: w.Body.Bytes(), reached: reached, took: time.Since(began)}
 	if !reached && in.status >= 400 {
 		var reason passkey.Refusal
@@ -268,3 +268,9 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// peer is where every request comes from.
+type peer struct{}
+
+func (peer) Client() string { return "192.0.2.1" }
+func (peer) Trusted() bool  { return false }
