@@ -46,6 +46,23 @@ func (s Summary) Scale(factor float64) Summary {
 	return Summary{Median: s.Median * factor, Low: s.Low * factor, High: s.High * factor, N: s.N}
 }
 
+// Sums adds up every n measurements that follow each other; a rest of fewer is left out. It is for clocks that count what is
+// short late: now and then it takes no time at all, and what comes next takes twice as long.
+func Sums(values []float64, n int) []float64 {
+	var sums []float64
+	for block := range slices.Chunk(values, n) {
+		if len(block) < n {
+			break
+		}
+		sum := 0.0
+		for _, v := range block {
+			sum += v
+		}
+		sums = append(sums, sum)
+	}
+	return sums
+}
+
 // Ratios sums up values[i] / base[i], where i is the round that both were measured in.
 func Ratios(values, base []float64) (Summary, error) {
 	if len(values) != len(base) {

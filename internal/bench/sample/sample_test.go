@@ -67,6 +67,24 @@ BenchmarkRules/N=10-2         	   22182	      2500 ns/op	       3.75 calls/op
 PASS
 `
 
+// TestSums: a clock that stood still in one round does not make an infinite ratio of it.
+func TestSums(t *testing.T) {
+	base := []float64{1, 0, 2, 1, 1, 7}
+	if _, err := sample.Ratios(base, base); err == nil {
+		t.Error("0 against 0 is a ratio")
+	}
+	if diff := cmp.Diff([]float64{1, 3}, sample.Sums(base[:5], 2)); diff != "" {
+		t.Errorf("by twos: %s", diff)
+	}
+	got, err := sample.Ratios(sample.Sums([]float64{2, 2, 2, 9, 9, 0}, 3), sample.Sums(base, 3)) // 6 / 3, 18 / 9
+	if diff := cmp.Diff(sample.Summary{Median: 2, Low: 2, High: 2, N: 2}, got); err != nil || diff != "" {
+		t.Errorf("%v, %s", err, diff)
+	}
+	if sums := sample.Sums(base, 7); sums != nil {
+		t.Errorf("seven of six: %v", sums)
+	}
+}
+
 func TestBenchmarks(t *testing.T) {
 	found := new(sample.Benchmarks)
 	for range 2 { // two runs
