@@ -155,7 +155,9 @@ func soakSection(readings []reading, load *mix, length, every time.Duration, rel
 	section.Blocks = []report.Block{report.Text(fmt.Sprintf(`
 One gateway with a file store and an upstream, %d people with a passkey each, and %s requests in all: %s. %d reloads through the admin API.
 Every answer was the one that its request must get. The figures were read every %v; the garbage is collected before the live heap
-is read. The slope is by least squares, its interval widened by how alike readings are that follow each other.`,
+is read. The slope is by least squares, its interval widened by how alike readings are that follow each other. It knows
+nothing of what swings more slowly than that half is long, such as the number of open connections: of a slope of a few MiB an hour
+that one soak finds, ask another, and a longer one.`,
 		len(load.people), report.Number(float64(load.requests.Load())), load.words(), reloads, every)), table, plot}
 	measured := "none"
 	if len(growing) > 0 {
