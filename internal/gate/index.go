@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -38,15 +39,9 @@ func newIndex(rules []Route) *index {
 			}
 		}
 	}
-	texts := slices.Compact(slices.Sorted(func(yield func(string) bool) {
-		for _, of := range []map[string][]int{prefixes, wholes} {
-			for text := range of {
-				if !yield(text) {
-					return
-				}
-			}
-		}
-	}))
+	texts := slices.AppendSeq(slices.Collect(maps.Keys(prefixes)), maps.Keys(wholes))
+	slices.Sort(texts)
+	texts = slices.Compact(texts)
 	x := &index{entries: make([]entry, len(texts))}
 	for i, text := range texts {
 		e := &x.entries[i]
