@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -289,11 +290,13 @@ func FuzzUserHeader(f *testing.F) {
 // FuzzFoldUser: two names become one if Unicode says that they differ in case alone (The Unicode Standard, D145: canonical
 // caseless match), and only then; and a name that was folded stays as it is, wherever it is folded again.
 func FuzzFoldUser(f *testing.F) {
-	caseless := func(name string) string { return norm.NFD.String(cases.Fold().String(norm.NFD.String(name))) }
+	caseless := func(name string) string { // folded by Go's tables, then by those of x/text for what becomes several letters
+		return norm.NFD.String(cases.Fold().String(strings.Map(leastOfCase, norm.NFD.String(name))))
+	}
 	for _, seed := range hostileNames {
 		f.Add(seed, strings.ToUpper(seed))
 	}
-	for _, pair := range [][2]string{{"alice", "аlice"}, {"e\u0301", "\u00c9"}, {"stra\u00dfe", "STRASSE"}, {"\u03b1\u0345\u0301", "\u0391\u0301\u0345"}, {"i", "\u0130"}, {"k", "\u212a"}, {"a\u200bb", "ab"}, {"alice.", "alice"}} {
+	for _, pair := range [][2]string{{"alice", "аlice"}, {"e\u0301", "\u00c9"}, {"stra\u00dfe", "STRASSE"}, {"\u03b1\u0345\u0301", "\u0391\u0301\u0345"}, {"i", "\u0130"}, {"k", "\u212a"}, {"a\u200bb", "ab"}, {"alice.", "alice"}, {"\uab84", "\u13b4"}, {"\u13f8", "\u13f0"}} {
 		f.Add(pair[0], pair[1])
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
@@ -317,6 +320,15 @@ func FuzzFoldUser(f *testing.F) {
 			t.Fatalf("%q and %q are one user: %v, want %v", a, b, one, want)
 		}
 	})
+}
+
+// leastOfCase returns the first of the letters that differ from one in case alone.
+func leastOfCase(r rune) rune {
+	least := r
+	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+		least = min(least, other)
+	}
+	return least
 }
 
 // hostileNames are names of the attack list's group D.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
@@ -96,7 +97,16 @@ func lowerASCII(text string) string {
 // case alone (The Unicode Standard, D145). Folded before it is decomposed, a name with several marks on one letter would
 // depend on their order.
 func FoldUser(user string) string {
-	return norm.NFC.String(cases.Fold().String(norm.NFD.String(user)))
+	return norm.NFC.String(strings.Map(foldCherokee, cases.Fold().String(norm.NFD.String(user))))
+}
+
+// foldCherokee folds Cherokee letters, to their capitals (CaseFolding.txt), where [cases.Fold] only swaps the two: golang/go
+// issue 46101.
+func foldCherokee(r rune) rune {
+	if unicode.Is(unicode.Cherokee, r) {
+		return unicode.ToUpper(r)
+	}
+	return r
 }
 
 // identify fills in the user and the first-factor session, or says why there is none.

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -260,6 +262,27 @@ func TestUserNamesAreDistinct(t *testing.T) {
 	}
 	alice.user = "e\u0301lise"
 	alice.needsStepUp(passkey.GrantOtherUser, func() *http.Response { return alice.get("/admin") })
+}
+
+// Every letter of Unicode folds to what all letters that differ in case alone fold to, and that folds to itself. Folding goes
+// letter by letter, so what holds for each holds for names.
+func TestFoldEveryLetter(t *testing.T) {
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		folded := gate.FoldUser(string(r))
+		if again := gate.FoldUser(folded); again != folded {
+			t.Errorf("%U folds to %+q, and that to %+q", r, folded, again)
+		}
+		if other := unicode.SimpleFold(r); gate.FoldUser(string(other)) != folded {
+			t.Errorf("%U and %U differ in case alone, and fold to %+q and %+q", r, other, folded, gate.FoldUser(string(other)))
+		}
+	}
+	// The Cherokee letters came without case, so it is the capitals that they fold to (CaseFolding.txt).
+	if folded := gate.FoldUser("\uab84\u13f8\u13b4"); folded != "\u13b4\u13f0\u13b4" {
+		t.Errorf("Cherokee folds to %+q", folded)
+	}
 }
 
 // steppedUpAgain gives a browser that lost its grant a fresh one, in a world of its own.
