@@ -224,7 +224,9 @@ func TestTablesInterrupted(t *testing.T) {
 	withCredentials(t)
 	endpoint := dynamotest.Start(t)
 	proxy := faulttest.New(t, endpoint)
+	asked := make(chan struct{}, 1000) // once for every answer that the tables are still being created
 	lift := proxy.Inject(faulttest.Fault{Operation: "DescribeTable", Skip: 2, Rewrite: func(body []byte) []byte {
+		asked <- struct{}{}
 		return []byte(strings.Replace(string(body), `"ACTIVE"`, `"CREATING"`, 1))
 	}})
 	path, err := binaryPath()
@@ -240,8 +242,13 @@ func TestTablesInterrupted(t *testing.T) {
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for len(proxy.Calls()) < 6 {
-		time.Sleep(10 * time.Millisecond)
+	for range 2 {
+		select {
+		case <-asked:
+		case <-ctx.Done():
+			_ = c.Wait()
+			t.Fatalf("it does not wait for the tables: %s", problems.String())
+		}
 	}
 	began := time.Now()
 	_ = c.Process.Signal(os.Interrupt)
